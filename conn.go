@@ -1,0 +1,285 @@
+package hail
+
+// One connection: what its user calls, and its way from open to done.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"example.com/hail/internal/link"
+	"example.com/hail/internal/wire"
+)
+
+// Conn is one connection. Every method may be called from any goroutine, and from the callbacks.
+type Conn struct {
+	// Immutable.
+	server *Server
+	link   *link.Conn
+	id     uint64
+	shard  *shard
+	addr   string // what MaxConnsPerIP counts it by
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	index  int         // guarded by shard.mu
+	isOpen atomic.Bool // between OnConnect and OnClose
+	isDone atomic.Bool // the transport has ended
+	calls  turnstile
+	pulse  pulse // owned by the sweep
+
+	// Owned by the callbacks' goroutine.
+	known    bool // OnConnect was called
+	draining bool // the callback that ran was to be the last
+	rate     bucket
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	state any
+	ended bool      // info holds; later causes are too late
+	info  CloseInfo // as far as it is known
+	late  error     // for OnError, where no callback could run at the time
+}
+
+// ID returns the connection's number, counted from 1 and never used again by its Server.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Send queues m to be written, behind what was queued before, and copies its data. Where the queue has no room
+// (Options.SendQueue) it waits, at most Options.WriteTimeout. nil means queued, in order; should the connection
+// end before m is written, CloseInfo.Err and Stats say so. The error is ErrConnClosed, ErrQueueFull, or says
+// what is wrong with m.
+func (c *Conn) Send(m Message) error { return c.send(m, true) }
+
+// TrySend is Send that never waits: where the queue has no room it returns ErrQueueFull at once.
+func (c *Conn) TrySend(m Message) error { return c.send(m, false) }
+
+// SendJSON sends v as a text message, encoded as [json.Marshal] does. Its errors are that function's and Send's.
+func (c *Conn) SendJSON(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("hail: encode message: %w", err)
+	}
+	return c.Send(Message{MessageText, data})
+}
+
+func (c *Conn) send(m Message, wait bool) error {
+	switch m.Type {
+	case MessageText:
+		if !utf8.Valid(m.Data) {
+			return errors.New("hail: text message is not valid UTF-8")
+		}
+	case MessageBinary:
+	default:
+		return fmt.Errorf("hail: message type %d is neither MessageText nor MessageBinary", m.Type)
+	}
+	switch err := c.link.Send(m.Type == MessageText, m.Data, wait); err {
+	case nil:
+		c.shard.sent.Add(1)
+		return nil
+	case link.ErrFull:
+		return c.server.queueFull
+	case link.ErrTooLarge:
+		return c.server.tooLarge
+	default:
+		return c.closedError()
+	}
+}
+
+// closedError is the error of a connection that is ending.
+func (c *Conn) closedError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		return ErrConnClosed // the transport has failed, but not yet been read to its end
+	}
+	return &endError{c.info}
+}
+
+// Close starts to close the connection and returns; OnClose says when it is over. What is queued is written first,
+// then the close frame (RFC 6455 section 5.5.1), then the peer's is waited for, at most Options.CloseTimeout.
+// Messages that arrive meanwhile are dropped. A reason over 123 bytes is cut at a character's boundary.
+//
+// The error is ErrConnClosed where the connection was closing already. A code that may not be sent is an
+// error too, and closes with 1011; StatusNoStatusRcvd sends a close frame without a code.
+func (c *Conn) Close(code StatusCode, reason string) error {
+	var err error
+	if !sendable(code) {
+		err = fmt.Errorf("hail: close code %d may not be sent (RFC 6455 section 7.4): closed with %d", code, StatusInternalError)
+		code, reason = StatusInternalError, ""
+	}
+	if !c.end(CloseInfo{Code: code, Reason: wire.CutReason(reason), Cause: CauseClosed}, link.CloseFrame{}) {
+		return c.closedError()
+	}
+	return err
+}
+
+func sendable(code StatusCode) bool {
+	return wire.ValidCode(int(code)) || code == StatusNoStatusRcvd
+}
+
+// Context returns a context with the values of the request's context. It ends when the connection does: with the
+// peer's close frame, its disappearance (while a callback runs, where the system tells), or at the latest before
+// OnClose. [context.Cause] then gives an error that is ErrConnClosed, and ErrServerClosed where the server ended it,
+// and in which errors.As finds a CloseError.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// RemoteAddr returns the address of the transport's peer, which may be a proxy.
+func (c *Conn) RemoteAddr() net.Addr { return c.link.RemoteAddr() }
+
+// Subprotocol returns the subprotocol that was negotiated, "" for none.
+func (c *Conn) Subprotocol() string { return c.link.Subprotocol() }
+
+// State returns what SetState was given last, nil at first.
+func (c *Conn) State() any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// SetState keeps v with the connection, for State.
+func (c *Conn) SetState(v any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = v
+}
+
+// newConn makes a connection of a link, known to the server.
+func newConn(s *Server, l *link.Conn, addr string, r *http.Request) *Conn {
+	c := &Conn{server: s, link: l, addr: addr}
+	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	c.rate.fill(s.options.MessageBurst)
+	s.clock.Tick()
+	s.conns.number(c)
+	l.Bind((*owner)(c), &c.shard.traffic)
+	s.conns.add(c)
+	return c
+}
+
+// open runs OnConnect, and lets the connection be read. It is called by ServeHTTP.
+func (c *Conn) open(r *http.Request) {
+	s := c.server
+	defer c.link.Start() // also where OnConnect ends the goroutine
+	s.sweeper.start(s.sweep)
+	if s.debug(c) {
+		s.options.Logger.LogAttrs(c.ctx, slog.LevelDebug, "hail: connected", slog.Uint64("conn", c.id),
+			slog.String("path", clip(r.URL.Path)), slog.String("remote", r.RemoteAddr))
+	}
+	if draining, cut := s.gate.closed(); cut {
+		c.cut(CauseServerClosed, nil)
+	} else if draining {
+		c.drain()
+	}
+	if !c.calls.enter() {
+		return
+	}
+	c.known = true
+	if err := c.callConnect(r); err != nil {
+		c.callbackFailed(err)
+		return
+	}
+	c.isOpen.Store(true)
+	s.stats.open.Add(1)
+	c.afterCall()
+}
+
+// owner is what the link sees of a Conn.
+type owner Conn
+
+func (o *owner) Turn() bool       { return (*Conn)(o).turn() }
+func (o *owner) Hangup(err error) { (*Conn)(o).hangup(err) }
+func (o *owner) Done()            { (*Conn)(o).done() }
+
+// turn handles the messages that are there, and reports whether more can come.
+func (c *Conn) turn() bool {
+	for {
+		m, err := c.link.Next()
+		if err != nil {
+			return c.readFailed(err)
+		}
+		c.receive(m)
+	}
+}
+
+// receive handles one message.
+func (c *Conn) receive(in link.Message) {
+	s := c.server
+	c.shard.received.Add(1)
+	m := Message{MessageBinary, in.Data}
+	if in.Text {
+		m.Type = MessageText
+	}
+	if s.debug(c) {
+		s.options.Logger.LogAttrs(c.ctx, slog.LevelDebug, "hail: message", slog.Uint64("conn", c.id),
+			slog.String("type", m.Type.String()), slog.Int("bytes", len(m.Data)))
+	}
+	if s.options.MessageRate > 0 && !c.rate.take(s.clock.Tick(), s.options.MessageRate, s.options.MessageBurst) {
+		c.failed(CloseInfo{Code: StatusPolicyViolation, Reason: "too many messages", Cause: CauseMessageRate,
+			Err: fmt.Errorf("hail: more than %v messages a second (Options.MessageRate)", s.options.MessageRate)})
+		return
+	}
+	if !c.calls.enter() {
+		return // the server shuts down
+	}
+	if err := c.callMessage(m); err != nil {
+		c.callbackFailed(err)
+		return
+	}
+	c.afterCall()
+}
+
+// afterCall closes a connection for which the server waited until its callback had returned.
+func (c *Conn) afterCall() {
+	if c.draining {
+		c.draining = false
+		c.drain()
+	}
+}
+
+// readFailed deals with what Next gives besides messages, and reports whether more can come.
+func (c *Conn) readFailed(err error) bool {
+	switch e := err.(type) {
+	case *link.PeerClose:
+		c.peerClosed(e)
+	case *link.Violation:
+		c.violated(e)
+	default:
+		if err == link.ErrAgain {
+			return true
+		}
+		c.lose(CausePeerGone, fmt.Errorf("hail: connection lost: %w", err))
+		return false
+	}
+	return true
+}
+
+// debug reports whether connections and messages are logged.
+func (s *Server) debug(c *Conn) bool { return s.options.Logger.Enabled(c.ctx, slog.LevelDebug) }
+
+// bucket is a token bucket.
+type bucket struct {
+	tokens float64
+	at     time.Duration
+}
+
+func (b *bucket) fill(burst int) { b.tokens = float64(burst) }
+
+// take takes a token, and reports whether there was one.
+func (b *bucket) take(now time.Duration, rate float64, burst int) bool {
+	if b.at != 0 {
+		b.tokens = min(b.tokens+rate*(now-b.at).Seconds(), float64(burst))
+	}
+	b.at = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}

@@ -1,0 +1,200 @@
+package hail
+
+// The end of a connection: whoever is first says why.
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"example.com/hail/internal/link"
+	"example.com/hail/internal/wire"
+)
+
+var (
+	errNoAnswer    = errors.New("hail: the peer's close frame did not come")
+	errNotSent     = errors.New("hail: the close frame could not be written")
+	errTransport   = errors.New("hail: connection lost")
+	errPongMissing = errors.New("hail: no answer to a ping (Options.PongTimeout)")
+	errNoProgress  = errors.New("hail: the peer takes no data (Options.WriteTimeout)")
+	errTooSlow     = errors.New("hail: a message took too long to arrive (Options.MessageTimeout)")
+)
+
+// begin notes why the connection ends, and reports whether it was the first to.
+func (c *Conn) begin(info CloseInfo) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	c.ended, c.info = true, info
+	return true
+}
+
+// end starts the close handshake from our side, and reports whether it was the first to.
+func (c *Conn) end(info CloseInfo, frame link.CloseFrame) bool {
+	if !c.begin(info) {
+		return false
+	}
+	frame.Code, frame.Reason = int(info.Code), info.Reason
+	c.link.CloseWith(frame)
+	return true
+}
+
+// lose ends a connection that cannot be closed in order.
+func (c *Conn) lose(cause Cause, err error) {
+	c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: err})
+	c.cutLink()
+}
+
+// cut ends a connection that may be closing already, and reports whether it had not ended by itself.
+func (c *Conn) cut(cause Cause, why error) bool {
+	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {
+		c.mu.Lock()
+		if c.info.Err == nil {
+			c.info.Err = why
+		}
+		c.mu.Unlock()
+	}
+	c.cutLink()
+	return !c.isDone.Load()
+}
+
+func (c *Conn) cutLink() {
+	c.mu.Lock()
+	info := c.info
+	c.mu.Unlock()
+	c.cancel(&endError{info})
+	c.link.Cut()
+}
+
+// drain closes the connection for Server.Shutdown, behind the callback that runs.
+func (c *Conn) drain() {
+	for !c.calls.mark(callDrains) {
+		if c.calls.shut() {
+			c.end(CloseInfo{Code: StatusGoingAway, Cause: CauseShutdown}, link.CloseFrame{})
+			return
+		}
+		if !c.calls.running() && c.calls.v.Load() == callShut {
+			return
+		}
+	}
+}
+
+// hangup ends the context of a connection whose peer has gone while a callback runs.
+// What the peer sent before it went is still read.
+func (c *Conn) hangup(err error) {
+	c.cancel(&endError{CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: err}})
+}
+
+// callbackFailed ends a connection with the error of OnConnect or OnMessage.
+func (c *Conn) callbackFailed(err error) {
+	if errors.Is(err, ErrConnClosed) && c.isEnding() {
+		return // told already, by whatever ended it
+	}
+	info := CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CauseCallback, Err: err}
+	var chosen CloseError
+	var panicked *PanicError
+	switch {
+	case errors.As(err, &panicked):
+		info.Cause = CausePanic
+	case errors.As(err, &chosen) && sendable(chosen.Code):
+		info.Code, info.Reason = chosen.Code, wire.CutReason(chosen.Reason)
+	}
+	c.report(err)
+	c.end(info, link.CloseFrame{Drop: true})
+}
+
+func (c *Conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// failed ends a connection, from its own goroutine, where no callback's error did.
+func (c *Conn) failed(info CloseInfo) {
+	c.report(info.Err)
+	c.end(info, link.CloseFrame{Drop: true})
+}
+
+// violated ends a connection whose peer broke the protocol or the read limit.
+func (c *Conn) violated(v *link.Violation) {
+	if c.isEnding() {
+		c.cutLink() // the peer's answer to our close frame is no close frame
+		return
+	}
+	info := CloseInfo{Code: StatusCode(v.Code), Reason: v.Reason, Cause: CauseProtocol, Err: fmt.Errorf("hail: %w", v.Err)}
+	if info.Code == StatusMessageTooBig {
+		info.Cause = CauseReadLimit
+	}
+	c.report(info.Err)
+	c.end(info, link.CloseFrame{Drop: true, Half: v.Lost})
+}
+
+// peerClosed answers the peer's close frame, or has its answer.
+func (c *Conn) peerClosed(p *link.PeerClose) {
+	info := CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed}
+	c.cancel(&endError{info})
+	c.link.PeerDone()
+	c.end(info, link.CloseFrame{})
+}
+
+// done is the connection's last call: nothing of it runs any more.
+func (c *Conn) done() {
+	s := c.server
+	c.isDone.Store(true)
+	info, late := c.conclude()
+	c.cancel(&endError{info})
+	if c.isOpen.CompareAndSwap(true, false) {
+		s.stats.open.Add(-1)
+	}
+	if late != nil && c.known {
+		c.report(late)
+	}
+	if c.known {
+		c.callClose(info)
+	}
+	if s.debug(c) {
+		attrs := []slog.Attr{slog.Uint64("conn", c.id), slog.String("cause", info.Cause.String()),
+			slog.Int("code", int(info.Code)), slog.String("reason", info.Reason)}
+		if info.Err != nil {
+			attrs = append(attrs, slog.String("err", info.Err.Error()))
+		}
+		s.options.Logger.LogAttrs(c.ctx, slog.LevelDebug, "hail: closed", attrs...)
+	}
+	s.stats.closed[info.Cause].Add(1)
+	s.conns.remove(c)
+	s.gate.leave(c.addr)
+}
+
+// conclude makes what OnClose is told of what is known in the end.
+func (c *Conn) conclude() (CloseInfo, error) {
+	sent, received := c.link.CloseSent(), c.link.PeerClosed()
+	lost := c.link.Undelivered()
+	c.server.stats.lost.Add(uint64(lost))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.ended = true
+		c.info = CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: fmt.Errorf("%w: %w", errTransport, io.EOF)}
+	}
+	info := &c.info
+	switch {
+	case !sent && !received:
+		info.Code, info.Reason = StatusAbnormalClosure, ""
+		or(&info.Err, errNotSent)
+	case !received:
+		or(&info.Err, errNoAnswer)
+	case !sent:
+		or(&info.Err, errNotSent)
+	}
+	if lost > 0 {
+		undelivered := fmt.Errorf("hail: %d queued messages were not written", lost)
+		if info.Err != nil {
+			undelivered = fmt.Errorf("%w; %d queued messages were not written", info.Err, lost)
+		}
+		info.Err = undelivered
+	}
+	return *info, c.late
+}

@@ -1,0 +1,169 @@
+package hail
+
+// The callbacks, and the only place from which they are called.
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+)
+
+// Handler is a Server's callbacks. For one connection they are called one at a time, in the order
+// OnConnect, OnMessage..., OnClose, with OnError between where something goes wrong; for different connections
+// by several goroutines at once. A callback may block: it delays its own connection only, until the peer's
+// messages fill the socket's buffers. A panic is caught.
+type Handler struct {
+	// OnConnect is called after the upgrade and before anything is read; it may send. An error refuses the
+	// connection: it is closed with 1011, or with the code and reason of a CloseError. The request may be used
+	// until OnConnect returns, not later: routers reuse theirs. Default: Greet(Text(DefaultGreeting)).
+	OnConnect func(c *Conn, r *http.Request) error
+
+	// OnMessage is called with each message, in the order of arrival. An error closes the connection, as
+	// OnConnect's does; the rest of what the peer sent is dropped. Default: Reply(Text(DefaultReply)).
+	OnMessage func(c *Conn, m Message) error
+
+	// OnClose is called last, exactly once for each connection whose OnConnect was called, when the transport
+	// has ended. Nothing can be sent any more. Default: nothing.
+	OnClose func(c *Conn, info CloseInfo)
+
+	// OnError is told what went wrong, before OnClose: the error of a callback, its panic as a *PanicError,
+	// or what rule or limit the peer broke. A peer that is merely lost is not an error: CloseInfo says it.
+	// Default: Options.Logger at Error.
+	OnError func(c *Conn, err error)
+}
+
+func (h Handler) withDefaults() Handler {
+	if h.OnConnect == nil {
+		h.OnConnect = Greet(Text(DefaultGreeting))
+	}
+	if h.OnMessage == nil {
+		h.OnMessage = Reply(Text(DefaultReply))
+	}
+	return h
+}
+
+var errGoexit = errors.New("hail: callback ended its goroutine (runtime.Goexit)")
+
+// turnstile says whether a callback runs, and what has to happen when it returns.
+type turnstile struct{ v atomic.Int32 }
+
+const (
+	callFree int32 = 0
+	callShut int32 = 1 // no callback may start any more
+)
+
+// Bits while a callback runs.
+const (
+	callRuns int32 = 1 << (iota + 1)
+	callWatched
+	callDrains
+)
+
+func (t *turnstile) enter() bool { return t.v.CompareAndSwap(callFree, callRuns) }
+
+// leave returns the bits that were set meanwhile.
+func (t *turnstile) leave() int32 { return t.v.Swap(callFree) }
+
+func (t *turnstile) running() bool { return t.v.Load()&callRuns != 0 }
+
+// mark sets a bit while a callback runs, and reports whether one did and had it not set.
+func (t *turnstile) mark(bit int32) bool {
+	for {
+		v := t.v.Load()
+		if v&callRuns == 0 || v&bit != 0 {
+			return false
+		}
+		if t.v.CompareAndSwap(v, v|bit) {
+			return true
+		}
+	}
+}
+
+// shut lets no callback start, unless one runs.
+func (t *turnstile) shut() bool { return t.v.CompareAndSwap(callFree, callShut) }
+
+// callConnect runs OnConnect.
+func (c *Conn) callConnect(r *http.Request) (err error) {
+	done := false
+	defer c.called(&done, &err)
+	err = c.server.handler.OnConnect(c, r)
+	done = true
+	return err
+}
+
+// callMessage runs OnMessage.
+func (c *Conn) callMessage(m Message) (err error) {
+	done := false
+	defer c.called(&done, &err)
+	err = c.server.handler.OnMessage(c, m)
+	done = true
+	return err
+}
+
+// called is deferred around OnConnect and OnMessage.
+func (c *Conn) called(done *bool, err *error) {
+	bits := c.calls.leave()
+	if bits&callWatched != 0 {
+		c.mu.Lock() // the sweep has begun to watch
+		c.link.Unwatch()
+		c.mu.Unlock()
+	}
+	if !*done {
+		if v := recover(); v != nil {
+			*err = c.panicked(v)
+		} else {
+			// The goroutine ends behind this; what follows is the socket's deferred end.
+			c.failed(CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CausePanic, Err: errGoexit})
+		}
+	}
+	if bits&callDrains != 0 {
+		c.draining = true
+	}
+}
+
+// panicked makes a caught panic an error.
+func (c *Conn) panicked(v any) *PanicError {
+	c.server.stats.panics.Add(1)
+	return &PanicError{v, debug.Stack()}
+}
+
+// report tells OnError, or the log.
+func (c *Conn) report(err error) {
+	h := c.server.handler.OnError
+	if h == nil {
+		c.logError(err)
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			c.logError(fmt.Errorf("OnError: %w", c.panicked(v)))
+		}
+	}()
+	h(c, err)
+}
+
+// callClose runs OnClose.
+func (c *Conn) callClose(info CloseInfo) {
+	h := c.server.handler.OnClose
+	if h == nil {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			c.report(c.panicked(v))
+		}
+	}()
+	h(c, info)
+}
+
+func (c *Conn) logError(err error) {
+	attrs := []slog.Attr{slog.Uint64("conn", c.id), slog.String("err", err.Error())}
+	var p *PanicError
+	if errors.As(err, &p) {
+		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+	}
+	c.server.options.Logger.LogAttrs(c.ctx, slog.LevelError, "hail: error", attrs...)
+}

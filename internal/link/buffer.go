@@ -1,0 +1,73 @@
+package link
+
+// Pooled memory for what is being read and written.
+
+import "sync"
+
+// buffer is a pooled piece of memory. What is read into uses its whole capacity,
+// what is written from its length.
+type buffer struct{ b []byte }
+
+// Past the round numbers, so that a message of that size fits with its header.
+var classes = [...]int{4 << 10, 16<<10 + 64, 64<<10 + 64, 256<<10 + 64, 1<<20 + 64}
+
+var pools [len(classes)]sync.Pool
+
+// classFor returns the smallest class that holds n bytes, len(classes) where none does.
+func classFor(n int) int {
+	for i, size := range classes {
+		if n <= size {
+			return i
+		}
+	}
+	return len(classes)
+}
+
+// newBuffer returns an empty buffer with room for n bytes.
+func newBuffer(n int) *buffer {
+	class := classFor(n)
+	if class == len(classes) {
+		return &buffer{make([]byte, 0, n)}
+	}
+	if buf, _ := pools[class].Get().(*buffer); buf != nil {
+		buf.b = buf.b[:0]
+		return buf
+	}
+	return &buffer{make([]byte, 0, classes[class])}
+}
+
+// free gives the buffer back. A nil buffer is allowed.
+func (buf *buffer) free() {
+	if buf == nil {
+		return
+	}
+	if class := classFor(cap(buf.b)); class < len(classes) && cap(buf.b) == classes[class] {
+		pools[class].Put(buf)
+	}
+}
+
+// room returns a buffer with buf's content and room for n bytes more: buf itself,
+// or a larger one, and buf is given back.
+func (buf *buffer) room(n int) *buffer {
+	if buf == nil {
+		return newBuffer(n)
+	}
+	if cap(buf.b)-len(buf.b) >= n {
+		return buf
+	}
+	size := len(buf.b) + n
+	if classFor(size) == len(classes) {
+		size = max(size, 2*len(buf.b)) // what no pool has grows by doubling
+	}
+	larger := newBuffer(size)
+	larger.b = append(larger.b, buf.b...)
+	buf.free()
+	return larger
+}
+
+func (buf *buffer) len() int {
+	if buf == nil {
+		return 0
+	}
+	return len(buf.b)
+}

@@ -1,0 +1,181 @@
+package link
+
+// What is not a plain frame: fragments, compressed messages, closes and everything illegal
+// goes through the engine, which reads from a shim that never gives it a byte too many.
+
+import (
+	"compress/flate"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"example.com/hail/internal/wire"
+)
+
+// nextFromEngine has the engine read one message, or whatever else comes first.
+// It waits for the message's last byte.
+func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
+	c.Stamps.Message.Start(c.cfg.Clock.Now())
+	c.engine.shim.begin()
+	kind, r, err := c.engine.ws.Reader(context.Background())
+	if err != nil {
+		return m, false, c.engineError(err)
+	}
+	buf, err := c.readAll(r, kind == websocket.MessageText)
+	if err != nil {
+		buf.free()
+		return m, false, c.engineError(err)
+	}
+	c.Stamps.Message.Clear()
+	if c.flags.closing.Load() {
+		buf.free()
+		return m, false, nil
+	}
+	c.hold(c.in.more())
+	m.Text = kind == websocket.MessageText
+	if c.cfg.Reuse {
+		c.in.lent, m.Data = buf, buf.b
+	} else {
+		m.Data = append([]byte{}, buf.b...)
+		buf.free()
+	}
+	return m, true, nil
+}
+
+// readAll reads a message into a buffer that grows with what has come.
+func (c *Conn) readAll(r io.Reader, text bool) (*buffer, error) {
+	var check wire.UTF8
+	buf := newBuffer(classes[0])
+	for {
+		buf = buf.room(1)
+		free := buf.b[len(buf.b):cap(buf.b)]
+		n, err := r.Read(free)
+		if text && !check.Write(free[:n]) {
+			return buf, errNotUTF8
+		}
+		buf.b = buf.b[:len(buf.b)+n]
+		switch {
+		case err == io.EOF && text && !check.Done():
+			return buf, errNotUTF8
+		case err == io.EOF:
+			return buf, nil
+		case err != nil:
+			return buf, err
+		}
+	}
+}
+
+// engineError says what an error of the engine was about.
+func (c *Conn) engineError(err error) error {
+	shim := &c.engine.shim
+	// What of the frame the engine has not read is skipped.
+	c.in.skip, shim.left = shim.left, 0
+	if shim.err != nil {
+		return shim.err
+	}
+	var peer websocket.CloseError
+	var corrupt flate.CorruptInputError
+	switch {
+	case errors.As(err, &peer):
+		c.in.broken = true // nothing of interest follows
+		// The engine does not look at the reason.
+		if !utf8.ValidString(peer.Reason) {
+			return closeViolation(wire.ErrReason)
+		}
+		return &PeerClose{int(peer.Code), peer.Reason}
+	case errors.Is(err, websocket.ErrMessageTooBig):
+		return c.tooBig()
+	case errors.Is(err, errNotUTF8):
+		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
+	case errors.As(err, &corrupt), errors.Is(err, io.ErrUnexpectedEOF):
+		return &Violation{Code: codeInvalid, Reason: "invalid compressed data", Err: err}
+	default:
+		c.in.broken = true
+		return &Violation{Code: codeProtocol, Reason: "protocol error", Err: err, Lost: true}
+	}
+}
+
+// shim is the net.Conn that the engine reads from: the frames in the link's buffer, one at a time.
+// What the engine would write, pongs and closes, the link writes itself.
+type shim struct {
+	c     *Conn
+	left  uint64 // bytes of the current frame that the engine has not read
+	total uint64 // payload of the current message so far, by its headers
+	plain bool   // the current message is not compressed
+	err   error  // why there is no more: the transport's, or a limit
+}
+
+// begin is called where a message begins.
+func (s *shim) begin() { s.total, s.plain = 0, true }
+
+func (s *shim) Read(p []byte) (int, error) {
+	in := &s.c.in
+	if s.err == nil && s.left == 0 {
+		s.err = s.nextFrame()
+	}
+	for s.err == nil && in.r == in.w {
+		s.err = s.wait()
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	b := in.unread()
+	n := copy(p, b[:min(uint64(len(b)), s.left)])
+	in.r += n
+	s.left -= uint64(n)
+	return n, nil
+}
+
+// nextFrame waits for a frame's header, and holds it against the limits before the engine sees it.
+func (s *shim) nextFrame() error {
+	in := &s.c.in
+	for {
+		h, n := wire.Parse(in.unread())
+		switch {
+		case n == 0:
+		case int64(h.Length) < 0:
+			s.left = uint64(n) // the engine refuses the header
+			return nil
+		case h.Control() && h.Length <= wire.MaxControl && uint64(in.w-in.r-n) < h.Length:
+			// The engine gives a control frame five seconds of its own: it gets whole ones.
+		default:
+			s.left = uint64(n) + h.Length
+			if h.Control() {
+				return nil
+			}
+			s.total += h.Length
+			s.plain = s.plain && !h.Compressed()
+			if !s.plain {
+				return nil // the limit is for what comes out of it
+			}
+			return s.c.checkLength(s.total)
+		}
+		if err := s.wait(); err != nil {
+			return err
+		}
+	}
+}
+
+// wait reads on. Replies do not wait with it.
+func (s *shim) wait() error {
+	in := &s.c.in
+	if in.err != nil {
+		return in.err
+	}
+	s.c.endBatch()
+	_, err := s.c.read(s.c.sock.ReadWait)
+	return err
+}
+
+func (s *shim) Write(p []byte) (int, error)      { return len(p), nil }
+func (s *shim) Close() error                     { return nil }
+func (s *shim) LocalAddr() net.Addr              { return s.c.nc.LocalAddr() }
+func (s *shim) RemoteAddr() net.Addr             { return s.c.nc.RemoteAddr() }
+func (s *shim) SetDeadline(time.Time) error      { return nil }
+func (s *shim) SetReadDeadline(time.Time) error  { return nil }
+func (s *shim) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,166 @@
+// Package link moves the frames of one connection: pooled buffers in, coalesced frames out,
+// and the engine for what is not a plain frame. It knows no callback and decides nothing:
+// its [Owner] asks for messages, and says what to send and when to end.
+package link
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"example.com/hail/internal/poll"
+)
+
+// Errors of Next and Send.
+var (
+	// ErrAgain is Next's where nothing is complete yet.
+	ErrAgain = errors.New("link: nothing to read yet")
+	// ErrClosed is Send's once the close frame is queued or the transport has ended.
+	ErrClosed = errors.New("link: closed")
+	// ErrFull is Send's where the queue has no room, or had none for SendWait.
+	ErrFull = errors.New("link: queue full")
+	// ErrTooLarge is Send's for a message that the queue cannot hold even when empty.
+	ErrTooLarge = errors.New("link: message larger than the queue")
+)
+
+// PeerClose is Next's error for the peer's close frame.
+type PeerClose struct {
+	Code   int // wire.NoStatus where the frame had none
+	Reason string
+}
+
+func (*PeerClose) Error() string { return "close frame received" }
+
+// Violation is Next's error for bytes that break the protocol or a limit.
+type Violation struct {
+	Code   int    // to close with
+	Reason string // to close with
+	Err    error
+	Lost   bool // where the next frame begins is no longer known
+}
+
+func (v *Violation) Error() string { return v.Err.Error() }
+func (v *Violation) Unwrap() error { return v.Err }
+
+// Config is what the links of a server share. It does not change.
+type Config struct {
+	ReadLimit  int64         // bytes of a message; negative: none
+	SendQueue  int           // bytes of a connection; negative: none
+	SendWait   time.Duration // how long Send waits for room; negative: for ever
+	Reuse      bool          // Message.Data is valid until the next Next
+	Clock      *Clock
+	EngineOnly bool // no frame takes the hot path; for tests
+}
+
+// Owner is told of a link's events, from one goroutine at a time, Hangup excepted.
+type Owner interface {
+	// Turn handles what Next gives until ErrAgain, and reports whether more can come.
+	Turn() bool
+	// Hangup says that the peer has gone while user code runs.
+	Hangup(err error)
+	// Done is the last call: the transport has ended and nothing runs any more.
+	Done()
+}
+
+// Message is one whole message.
+type Message struct {
+	Text bool
+	Data []byte
+}
+
+// Traffic counts a connection's bytes, as they are read and written.
+type Traffic struct{ In, Out atomic.Uint64 }
+
+// Conn is one connection's link.
+type Conn struct {
+	// Immutable after Bind.
+	cfg        *Config
+	nc         net.Conn
+	sock       poll.Socket
+	owner      Owner
+	traffic    *Traffic
+	protocol   string
+	compressed bool
+
+	engine engine // owned by the turn
+	in     in     // owned by Fill and the turn
+	out    out    // guarded by its mu
+	flags  flags
+	Stamps Stamps
+}
+
+// flags say how far the end has come. Any goroutine may look.
+type flags struct {
+	closing   atomic.Bool // our close frame is queued: what arrives is dropped
+	closeSent atomic.Bool
+	peerClose atomic.Bool
+}
+
+// Stamps are the moments that timeouts count from.
+type Stamps struct {
+	Read      Stamp // bytes arrived last
+	Message   Stamp // the first byte of a message whose last has not come
+	Stall     Stamp // the last progress of a write that has to wait
+	Closing   Stamp // our close frame was queued
+	CloseSent Stamp // our close frame was written
+}
+
+// Bind gives the link its owner, before anything else happens to it.
+func (c *Conn) Bind(owner Owner, traffic *Traffic) {
+	c.owner, c.traffic = owner, traffic
+	c.sock = poll.New(c.nc, c)
+	c.Stamps.Read.Set(c.cfg.Clock.Now())
+}
+
+// Start begins to read.
+func (c *Conn) Start() { c.sock.Start() }
+
+// Subprotocol returns what was negotiated, "" for none.
+func (c *Conn) Subprotocol() string { return c.protocol }
+
+// RemoteAddr returns the transport's peer.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Watch looks for the peer's end while user code runs; Unwatch ends that.
+func (c *Conn) Watch()   { c.sock.Watch() }
+func (c *Conn) Unwatch() { c.sock.Unwatch() }
+
+// CloseSent reports whether our close frame was written.
+func (c *Conn) CloseSent() bool { return c.flags.closeSent.Load() }
+
+// PeerClosed reports whether the peer's close frame was read.
+func (c *Conn) PeerClosed() bool { return c.flags.peerClose.Load() }
+
+// Cut ends the connection at once. Done follows.
+func (c *Conn) Cut() {
+	c.fail(ErrClosed)
+	c.sock.Close()
+}
+
+// Turn is poll's: see [poll.Handler].
+func (c *Conn) Turn() bool { return c.owner.Turn() }
+
+// Hangup is poll's: see [poll.Handler].
+func (c *Conn) Hangup(err error) { c.owner.Hangup(err) }
+
+// Done is poll's: see [poll.Handler].
+func (c *Conn) Done() {
+	c.settle()
+	c.in.free()
+	if c.engine.ws != nil {
+		// The engine has no socket: this only gives its own buffers back.
+		c.engine.ws.CloseNow()
+	}
+	c.owner.Done()
+}
+
+var _ poll.Handler = (*Conn)(nil)
+
+// engine is the protocol engine behind its shim.
+type engine struct {
+	ws   *websocket.Conn
+	shim shim
+}

@@ -1,0 +1,433 @@
+package link
+
+// Frames out: a queue that whoever holds the socket writes for all.
+
+import (
+	"sync"
+	"time"
+
+	"example.com/hail/internal/poll"
+	"example.com/hail/internal/wire"
+)
+
+const (
+	// How long a reply may wait for the rest of its batch.
+	holdTime = time.Millisecond
+	// More pongs than this are not kept for a peer that does not read: only the newest
+	// ping needs one (RFC 6455 section 5.5.3).
+	maxControlQueue = 4 << 10
+	// Compressing a shorter message gains nothing.
+	deflateFrom = 1 << 10
+	// A queue that stood still for so long is not waited for where a connection fails.
+	stalled = time.Second
+)
+
+// out is the sending half of a connection.
+type out struct {
+	mu  sync.Mutex
+	buf *buffer // data frames in order
+	ctl *buffer // pings and pongs, which go first
+	w   *buffer // what is being written; its bytes belong to whoever writes
+	off int     // w.b[off:] is not written
+	at  int     // where in w the frame begins that off is in
+
+	writing bool          // somebody writes
+	held    bool          // a batch is being handled: frames wait for its end
+	armed   bool          // hold runs
+	ending  bool          // the close frame is in buf or written
+	half    bool          // behind the close frame the sending direction ends
+	after   func()        // what unlock does when mu is free
+	err     error         // why nothing can be written any more
+	room    chan struct{} // closed when a waiting Send should look again
+	quiet   chan struct{} // closed when nobody writes, for settle
+	hold    *time.Timer   // ends held after holdTime
+	lost    int           // messages that were queued and not written
+}
+
+// Send queues one message, and writes it unless somebody else does or a batch is being handled.
+// p is copied. With wait it waits for room.
+func (c *Conn) Send(text bool, p []byte, wait bool) error {
+	first := byte(wire.Fin | wire.Binary)
+	if text {
+		first = wire.Fin | wire.Text
+	}
+	if c.compressed && len(p) >= deflateFrom {
+		z := newBuffer(len(p))
+		defer func() { z.free() }()
+		if z.b = wire.AppendDeflated(z.b, p); len(z.b) < len(p) {
+			first, p = first|wire.RSV1, z.b
+		}
+	}
+	size := wire.FrameSize(len(p))
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	if err := c.reserve(size, wait); err != nil {
+		return err
+	}
+	o.buf = o.buf.room(size)
+	o.buf.b = wire.AppendFrame(o.buf.b, first, p)
+	c.pushLocked()
+	return nil
+}
+
+// reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
+func (c *Conn) reserve(size int, wait bool) error {
+	o := &c.out
+	limit := c.cfg.SendQueue
+	var timeout <-chan time.Time
+	for {
+		switch {
+		case o.ending || o.err != nil:
+			return ErrClosed
+		case limit < 0 || o.queued()+size <= limit:
+			return nil
+		case size > limit:
+			return ErrTooLarge
+		case !o.writing && o.queued() > 0:
+			c.flushLocked(nil) // held, and in our way
+			continue
+		case !wait:
+			return ErrFull
+		}
+		if timeout == nil && c.cfg.SendWait >= 0 {
+			timer := time.NewTimer(c.cfg.SendWait)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		select {
+		case <-room:
+			o.mu.Lock()
+		case <-timeout:
+			o.mu.Lock()
+			return ErrFull
+		}
+	}
+}
+
+// queued returns the bytes of data that wait.
+func (o *out) queued() int { return o.buf.len() + o.w.len() - o.off }
+
+// control queues a ping or pong ahead of the data.
+func (c *Conn) control(op byte, p []byte) {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	if o.err != nil || c.flags.closeSent.Load() {
+		return
+	}
+	if o.ctl.len() > maxControlQueue {
+		o.ctl.b = o.ctl.b[:0]
+	}
+	o.ctl = o.ctl.room(2 + len(p))
+	o.ctl.b = wire.AppendFrame(o.ctl.b, wire.Fin|op, p)
+	c.pushLocked()
+}
+
+// Ping sends a ping.
+func (c *Conn) Ping() { c.control(wire.Ping, nil) }
+
+func (c *Conn) pong(p []byte) { c.control(wire.Pong, p) }
+
+// CloseFrame is what CloseWith sends, and how.
+type CloseFrame struct {
+	Code   int
+	Reason string
+	Drop   bool // do not wait for data that the peer has not taken for long
+	Half   bool // end the sending direction behind it: the peer's close frame could not be found
+}
+
+// CloseWith queues the close frame behind the data, as the last thing that is sent, and returns
+// whether it was the first to.
+func (c *Conn) CloseWith(f CloseFrame) bool {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	if o.ending || o.err != nil {
+		return false
+	}
+	o.ending, o.half = true, f.Half
+	now := c.cfg.Clock.Now()
+	c.Stamps.Closing.Set(now)
+	c.flags.closing.Store(true)
+	if stall := c.Stamps.Stall.Get(); f.Drop && stall != 0 && now-stall >= stalled {
+		o.lost += countData(o.buf, 0)
+		o.buf.free()
+		o.buf = nil
+	}
+	o.buf = o.buf.room(wire.FrameSize(wire.MaxControl))
+	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
+	o.wake()
+	if !o.writing {
+		c.flushLocked(nil)
+	}
+	return true
+}
+
+// PeerDone says that the peer's close frame was read: with ours written, all is over.
+func (c *Conn) PeerDone() {
+	c.out.mu.Lock()
+	c.flags.peerClose.Store(true)
+	sent := c.flags.closeSent.Load()
+	c.out.mu.Unlock()
+	if sent {
+		c.end()
+	}
+}
+
+// end ends a connection on which both close frames were exchanged.
+func (c *Conn) end() {
+	c.sock.CloseWrite()
+	c.sock.Close()
+}
+
+// unlock frees mu, and then does what a flush has left to do: no system call stands under mu.
+func (c *Conn) unlock() {
+	after := c.out.after
+	c.out.after = nil
+	c.out.mu.Unlock()
+	if after != nil {
+		after()
+	}
+}
+
+// pushLocked sees to it that what was queued goes out.
+func (c *Conn) pushLocked() {
+	o := &c.out
+	switch {
+	case o.writing:
+	case !o.held:
+		c.flushLocked(nil)
+	case o.armed:
+	case o.hold == nil:
+		o.hold, o.armed = time.AfterFunc(holdTime, c.holdEnds), true
+	default:
+		o.armed = true
+		o.hold.Reset(holdTime)
+	}
+}
+
+// holdEnds runs when a batch takes so long that its replies should not wait for it.
+func (c *Conn) holdEnds() {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	o.armed = false
+	if !o.writing {
+		c.flushLocked(nil)
+	}
+}
+
+// setHeld says whether frames wait. Letting go does not write: the batch's last reply does, or release.
+func (c *Conn) setHeld(on bool) {
+	c.out.mu.Lock()
+	c.out.held = on
+	c.out.mu.Unlock()
+}
+
+// release writes what was held.
+func (c *Conn) release() {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	o.held = false
+	if !o.writing {
+		c.flushLocked(nil)
+	}
+}
+
+// Writable is poll's: see [poll.Handler].
+func (c *Conn) Writable(write func([]byte) (int, error)) {
+	c.out.mu.Lock()
+	defer c.unlock()
+	c.flushLocked(write)
+}
+
+// flushLocked writes until nothing is left or the socket takes no more; then poll has the right to write,
+// and calls Writable. mu is held, but not while it writes. A nil write is the socket's own.
+func (c *Conn) flushLocked(write func([]byte) (int, error)) {
+	o := &c.out
+	o.writing = true
+	for o.err == nil {
+		p := o.next()
+		if len(p) == 0 {
+			break
+		}
+		o.mu.Unlock()
+		var n int
+		var err error
+		if write != nil {
+			n, err = write(p)
+		} else {
+			n, err = c.sock.Write(p)
+		}
+		o.mu.Lock()
+		o.off += n
+		if n > 0 {
+			c.traffic.Out.Add(uint64(n))
+			o.wake()
+		}
+		if waits := write != nil || err == poll.ErrWouldBlock; waits && (n > 0 || c.Stamps.Stall.Get() == 0) {
+			c.Stamps.Stall.Set(c.cfg.Clock.Now())
+		}
+		if err == poll.ErrWouldBlock {
+			if c.sock.WantWrite() {
+				return
+			}
+			err = ErrClosed
+		}
+		if err != nil {
+			o.err = err
+			o.wake()
+		}
+	}
+	c.flushedLocked()
+}
+
+// flushedLocked ends a flush that has nothing left to do.
+func (c *Conn) flushedLocked() {
+	o := &c.out
+	o.writing = false
+	c.Stamps.Stall.Clear()
+	if o.armed {
+		o.armed = false
+		o.hold.Stop()
+	}
+	if o.quiet != nil {
+		close(o.quiet)
+		o.quiet = nil
+	}
+	if o.err != nil {
+		return // what is left is settle's
+	}
+	for _, buf := range []**buffer{&o.buf, &o.ctl, &o.w} {
+		(*buf).free()
+		*buf = nil
+	}
+	o.off, o.at = 0, 0
+	if o.ending && !c.flags.closeSent.Load() {
+		c.Stamps.CloseSent.Set(c.cfg.Clock.Now())
+		c.flags.closeSent.Store(true)
+		switch {
+		case c.flags.peerClose.Load():
+			o.after = c.end
+		case o.half:
+			o.after = func() { c.sock.CloseWrite() }
+		}
+	}
+}
+
+// next returns the bytes to write now: what is left of a frame, then control frames, then data.
+func (o *out) next() []byte {
+	if o.off < o.w.len() {
+		if o.ctl.len() > 0 {
+			o.splice()
+		}
+		return o.w.b[o.off:]
+	}
+	o.w.free()
+	o.w, o.off, o.at = nil, 0, 0
+	switch {
+	case o.ctl.len() == 0:
+		o.w, o.buf = o.buf, nil
+	case o.buf.len() == 0:
+		o.w, o.ctl = o.ctl, nil
+	default:
+		o.w, o.ctl = o.ctl.room(o.buf.len()), nil
+		o.w.b = append(o.w.b, o.buf.b...)
+		o.buf.free()
+		o.buf = nil
+	}
+	if o.w == nil {
+		return nil
+	}
+	return o.w.b
+}
+
+// splice puts the control frames behind the frame that is partly written.
+func (o *out) splice() {
+	for o.at < o.off {
+		o.at += frameAt(o.w.b[o.at:])
+	}
+	ctl := o.ctl.b
+	rest := len(o.w.b) - o.at
+	o.w = o.w.room(len(ctl))
+	o.w.b = append(o.w.b, ctl...)
+	copy(o.w.b[o.at+len(ctl):], o.w.b[o.at:o.at+rest])
+	copy(o.w.b[o.at:], ctl)
+	o.ctl.free()
+	o.ctl = nil
+}
+
+// frameAt returns the size of the frame of ours that b begins with.
+func frameAt(b []byte) int {
+	h, n := wire.Parse(b)
+	return n + int(h.Length)
+}
+
+// countData counts the messages in buf that end behind off.
+func countData(buf *buffer, off int) int {
+	n := 0
+	for at := 0; at < buf.len(); {
+		h, _ := wire.Parse(buf.b[at:])
+		at += frameAt(buf.b[at:])
+		if at > off && !h.Control() {
+			n++
+		}
+	}
+	return n
+}
+
+// wake lets every waiting Send look again.
+func (o *out) wake() {
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// fail lets nothing more be queued.
+func (c *Conn) fail(err error) {
+	o := &c.out
+	o.mu.Lock()
+	if o.err == nil {
+		o.err = err
+	}
+	o.wake()
+	o.mu.Unlock()
+}
+
+// settle waits for a write that is under way, which a closed socket ends at once, and counts what was not written.
+func (c *Conn) settle() {
+	c.fail(ErrClosed)
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.hold != nil {
+		o.hold.Stop()
+	}
+	if o.writing {
+		quiet := make(chan struct{})
+		o.quiet = quiet
+		o.mu.Unlock()
+		<-quiet
+		o.mu.Lock()
+	}
+	o.lost += countData(o.w, o.off) + countData(o.buf, 0)
+	o.buf.free()
+	o.ctl.free()
+	o.w.free()
+	o.buf, o.ctl, o.w, o.off, o.at = nil, nil, nil, 0, 0
+}
+
+// Undelivered returns how many messages were queued and not written, once the link is done.
+func (c *Conn) Undelivered() int {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.lost
+}

@@ -1,0 +1,62 @@
+// Package poll says when a socket can be read or written, so that a connection
+// holds memory only while something moves. It knows no frame and runs no user code
+// of its own accord: a [Handler] does, in Turn and Done.
+package poll
+
+import (
+	"errors"
+	"net"
+)
+
+// ErrWouldBlock is returned by a Read or Write that would have to wait.
+var ErrWouldBlock = errors.New("poll: would block")
+
+// Socket is one connection's transport. Read belongs to the Handler's Fill, ReadWait to its Turn;
+// Write belongs to one goroutine at a time; the rest may be called from any.
+type Socket interface {
+	// Start begins to watch the socket for reading, and returns. It is called once.
+	Start()
+	// Read reads what has arrived, without waiting where the system allows it: where a read
+	// must wait (see Pending) it does.
+	Read(p []byte) (int, error)
+	// ReadWait is Read, but waits until something has arrived.
+	ReadWait(p []byte) (int, error)
+	// Write writes what the transport takes now. With ErrWouldBlock the rest has to wait for WantWrite.
+	Write(p []byte) (int, error)
+	// WantWrite asks for one call of Handler.Writable, to which the caller's right to write passes.
+	// It reports false, and nothing passes, once the connection has ended.
+	WantWrite() bool
+	// Watch looks for the peer's end while user code runs and nobody reads, where the system tells,
+	// and calls Handler.Hangup. Unwatch ends that, and waits until it has; it follows each Watch.
+	Watch()
+	Unwatch()
+	// CloseWrite ends the sending direction, where the transport can.
+	CloseWrite() error
+	// Close ends the connection at once. It does not wait for the Handler.
+	Close() error
+}
+
+// Handler is told of a Socket's events. Fill, Turn and Done never run at the same time.
+type Handler interface {
+	// Fill reads what has arrived by Socket.Read and reports false where nothing had.
+	// It may not close the socket, and returns soon.
+	Fill() bool
+	// Pending reports whether a message is in parts, so that Fill has memory that it may wait with.
+	Pending() bool
+	// Turn handles what Fill has read, and reports whether more can come. It may take long.
+	Turn() bool
+	// Writable writes what is left through write, which returns ErrWouldBlock or waits.
+	Writable(write func([]byte) (int, error))
+	// Hangup says that the peer has gone while a Turn runs.
+	Hangup(err error)
+	// Done is called once, after Close or when the transport has ended, as the last call of all.
+	Done()
+}
+
+// New returns the Socket for nc, which it owns from then on: the best kind for its type.
+func New(nc net.Conn, h Handler) Socket {
+	if s := newRaw(nc, h); s != nil {
+		return s
+	}
+	return &stream{nc: nc, h: h}
+}

@@ -1,0 +1,91 @@
+package poll
+
+// stream is the Socket for a net.Conn that can only wait: TLS in process, memory,
+// and systems without raw sockets. It holds one goroutine, and while idle a small buffer.
+
+import "net"
+
+const (
+	stashSize = 512
+	// Small enough that a slow peer's progress can be seen, and a TLS record.
+	writeChunk = 16 << 10
+)
+
+type stream struct {
+	nc net.Conn
+	h  Handler
+
+	// Owned by serve.
+	stash   []byte
+	stashed int
+	taken   int
+
+	writers group
+}
+
+func (s *stream) Start() { go s.serve() }
+
+// serve reads for the handler until the transport ends. Start starts it, Close or the peer
+// ends it, and whoever waits for Done waits for it.
+func (s *stream) serve() {
+	defer func() {
+		s.Close()
+		s.writers.wait()
+		s.h.Done()
+	}()
+	s.stash = make([]byte, stashSize)
+	for {
+		if s.taken == s.stashed && !s.h.Pending() {
+			// An error is met again by the handler's own read.
+			s.stashed, _ = s.nc.Read(s.stash)
+			s.taken = 0
+		}
+		if s.h.Fill() && !s.h.Turn() {
+			return
+		}
+	}
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	if s.taken < s.stashed {
+		n := copy(p, s.stash[s.taken:s.stashed])
+		s.taken += n
+		return n, nil
+	}
+	return s.nc.Read(p)
+}
+
+func (s *stream) ReadWait(p []byte) (int, error) { return s.Read(p) }
+
+// Write never writes: the transport might keep the caller waiting.
+func (s *stream) Write([]byte) (int, error) { return 0, ErrWouldBlock }
+
+func (s *stream) WantWrite() bool { return s.writers.start(s.write) }
+
+// write lets the handler write what it has. WantWrite starts it; it ends when nothing
+// is left or the transport fails; serve waits for it.
+func (s *stream) write() { s.h.Writable(s.writeSome) }
+
+func (s *stream) writeSome(p []byte) (int, error) {
+	return s.nc.Write(p[:min(len(p), writeChunk)])
+}
+
+func (s *stream) Watch()            {}
+func (s *stream) Unwatch()          {}
+func (s *stream) CloseWrite() error { return closeWrite(s.nc) }
+
+// Close does not wait for the peer: of TLS it closes the connection beneath, without an alert.
+func (s *stream) Close() error {
+	if over, ok := s.nc.(interface{ NetConn() net.Conn }); ok {
+		return over.NetConn().Close()
+	}
+	return s.nc.Close()
+}
+
+// closeWrite ends nc's sending direction, where its type can.
+func closeWrite(nc net.Conn) error {
+	if half, ok := nc.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package hail
+
+// Messages, and the callbacks that need no code.
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/coder/websocket"
+)
+
+// MessageType says whether a message is text or binary. It is the protocol engine's type.
+type MessageType = websocket.MessageType
+
+const (
+	// MessageText is the type of a message that is UTF-8 text (RFC 6455 section 5.6).
+	MessageText = websocket.MessageText
+	// MessageBinary is the type of a message of any bytes (RFC 6455 section 5.6).
+	MessageBinary = websocket.MessageBinary
+)
+
+// Message is one whole message, however many frames it came in.
+type Message struct {
+	// Type is MessageText or MessageBinary. A message of another type cannot be sent.
+	Type MessageType
+	// Data is the payload. In OnMessage it belongs to the callback, which may keep and change it,
+	// unless Options.ReuseBuffers is set: then it is valid until the callback returns.
+	// Text that arrives is valid UTF-8, and must be to be sent.
+	Data []byte
+}
+
+// Text returns a text message.
+func Text(s string) Message { return Message{MessageText, []byte(s)} }
+
+// Binary returns a binary message. It keeps b.
+func Binary(b []byte) Message { return Message{MessageBinary, b} }
+
+// String returns the payload as a string.
+func (m Message) String() string { return string(m.Data) }
+
+// JSON decodes the payload into v, as [json.Unmarshal] does, whose errors it returns.
+func (m Message) JSON(v any) error { return json.Unmarshal(m.Data, v) }
+
+// What a Server says where a callback is left out.
+const (
+	// DefaultGreeting is sent to each new connection where Handler.OnConnect is nil.
+	DefaultGreeting = "something"
+	// DefaultReply is sent for each message where Handler.OnMessage is nil.
+	DefaultReply = "something123"
+)
+
+// Greet returns an OnConnect callback that sends m. It keeps m.
+func Greet(m Message) func(*Conn, *http.Request) error {
+	return func(c *Conn, _ *http.Request) error { return c.Send(m) }
+}
+
+// Reply returns an OnMessage callback that sends m for each message. It keeps m.
+func Reply(m Message) func(*Conn, Message) error {
+	return func(c *Conn, _ Message) error { return c.Send(m) }
+}
+
+// Echo is an OnMessage callback that sends each message back.
+func Echo(c *Conn, m Message) error { return c.Send(m) }

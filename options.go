@@ -1,0 +1,153 @@
+package hail
+
+// Limits and policies, their defaults, and what is wrong use of them.
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"time"
+)
+
+// Options are a Server's limits and policies. The zero value of each field stands for its default,
+// a negative one turns it off. They are read once, by the first request or call: later changes have no effect.
+type Options struct {
+	// Origins are the origins, besides the request's own host, from which browsers may connect
+	// (RFC 6455 section 10.2). A pattern is a host, such as "example.com" or "*.example.com:8443",
+	// or an origin with its scheme, such as "https://app.example.com" or "weapp://*"; an asterisk stands
+	// for any run of characters within it, and a port that is the scheme's own may be left out.
+	// "null" admits the origin null (sandboxed frames, files), "*" every origin.
+	// Others get 403. A request without Origin does not come from a browser's page and is accepted.
+	// A malformed pattern panics. Default: the request's own host only.
+	Origins []string
+
+	// Subprotocols are the subprotocols that the server speaks, the preferred first (RFC 6455 section 1.9).
+	// The first that the client offers too is chosen, else none. Default: none.
+	Subprotocols []string
+
+	// Compression negotiates permessage-deflate without context takeover (RFC 7692) with clients that offer it.
+	// Messages from 1 KiB on are then sent compressed where that makes them shorter. It costs CPU, and
+	// memory while a message is handled. Default: off.
+	Compression bool
+
+	// ReuseBuffers makes Message.Data valid only until OnMessage returns, and saves its allocation.
+	// hailtest.Overwrite shows misuse in tests. Default: off.
+	ReuseBuffers bool
+
+	// ReadLimit is the most bytes a message may have, after decompression. A longer one closes
+	// the connection with 1009, before memory is taken for it. Negative: no limit. Default: 65536 (64 KiB).
+	ReadLimit int64
+
+	// SendQueue is the most bytes of messages, with their frame headers, that wait for one connection's peer.
+	// Buffers may hold up to four times as much while they grow. Negative: no limit. Default: 1048576 (1 MiB).
+	SendQueue int
+
+	// MaxConns is the most connections at a time; more get 503 with Retry-After, before the upgrade.
+	// Negative: no limit. Default: no limit.
+	MaxConns int
+
+	// MaxConnsPerIP is the most connections at a time from one address, or one /64 of IPv6, by
+	// http.Request.RemoteAddr; more get 429 with Retry-After, before the upgrade. Behind a proxy let
+	// middleware set RemoteAddr, or all clients count as one. Negative: no limit. Default: no limit.
+	MaxConnsPerIP int
+
+	// MessageRate is the most messages a second that a connection may send for long; more close it with 1008.
+	// Negative: no limit. Default: no limit.
+	MessageRate float64
+
+	// MessageBurst is how many messages may come at once under MessageRate.
+	// Negative: 1. Default: MessageRate rounded up, a second's worth.
+	MessageBurst int
+
+	// MessageTimeout is the time from a message's first byte to its last; a slower one closes
+	// the connection with 1008. Negative: none. Default: 30 s.
+	MessageTimeout time.Duration
+
+	// WriteTimeout is how long a peer may take no byte of what waits for it, before it is cut, and how
+	// long Send waits for room in the queue. Negative: for ever. Default: 10 s.
+	WriteTimeout time.Duration
+
+	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2),
+	// less up to a fifth, at random, so that not all are pinged at once. Any byte ends a silence.
+	// Negative: no pings. Default: 25 s.
+	PingInterval time.Duration
+
+	// PongTimeout is how long a peer may stay silent after a ping, before it is cut.
+	// Negative: for ever. Default: 10 s.
+	PongTimeout time.Duration
+
+	// CloseTimeout is how long the peer's close frame is waited for, before the connection is cut
+	// (RFC 6455 section 7.1.1). Negative: for ever. Default: 5 s.
+	CloseTimeout time.Duration
+
+	// Logger gets connections and messages (not their content) at Debug, refused requests at Warn, and at
+	// Error what OnError would get were it set. Queries are never logged. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	defaultReadLimit      = 64 << 10
+	defaultSendQueue      = 1 << 20
+	defaultMessageTimeout = 30 * time.Second
+	defaultWriteTimeout   = 10 * time.Second
+	defaultPingInterval   = 25 * time.Second
+	defaultPongTimeout    = 10 * time.Second
+	defaultCloseTimeout   = 5 * time.Second
+)
+
+// withDefaults returns o with each zero field at its default.
+func (o Options) withDefaults() Options {
+	or(&o.ReadLimit, defaultReadLimit)
+	or(&o.SendQueue, defaultSendQueue)
+	or(&o.MaxConns, -1)
+	or(&o.MaxConnsPerIP, -1)
+	or(&o.MessageRate, -1)
+	or(&o.MessageBurst, int(math.Ceil(min(o.MessageRate, math.MaxInt32))))
+	o.MessageBurst = max(o.MessageBurst, 1)
+	or(&o.MessageTimeout, defaultMessageTimeout)
+	or(&o.WriteTimeout, defaultWriteTimeout)
+	or(&o.PingInterval, defaultPingInterval)
+	or(&o.PongTimeout, defaultPongTimeout)
+	or(&o.CloseTimeout, defaultCloseTimeout)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
+}
+
+// or sets *p to value where it is zero.
+func or[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+// validate says what in the options cannot be meant.
+func (o Options) validate() error {
+	for i, pattern := range o.Origins {
+		if _, err := parseOriginPattern(pattern); err != nil {
+			return fmt.Errorf("hail: Options.Origins[%d]: %w", i, err)
+		}
+	}
+	for i, protocol := range o.Subprotocols {
+		if !isToken(protocol) {
+			return fmt.Errorf("hail: Options.Subprotocols[%d]: %q is not a token of RFC 9110 section 5.6.2", i, protocol)
+		}
+	}
+	if math.IsNaN(o.MessageRate) {
+		return fmt.Errorf("hail: Options.MessageRate is not a number")
+	}
+	return nil
+}
+
+// isToken reports whether s is a token of RFC 9110 section 5.6.2.
+func isToken(s string) bool {
+	for _, r := range s {
+		if r <= ' ' || r >= 0x7F || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) {
+			return false
+		}
+	}
+	return s != ""
+}

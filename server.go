@@ -1,0 +1,234 @@
+package hail
+
+// The Server: from a request to a connection, and all connections to their end.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"sync"
+	"time"
+
+	"example.com/hail/internal/link"
+)
+
+// Server is an [net/http.Handler] that makes each request a WebSocket connection and runs its callbacks.
+//
+// Its zero value is ready. Its fields are read once, by the first request or call; they may not be changed
+// after that. A Server may not be copied after that either. All methods may be called from any goroutine.
+type Server struct {
+	Handler // the callbacks
+	Options // limits and policies
+
+	once sync.Once
+	fail error // of the options; found by once
+
+	// Immutable after once.
+	handler   Handler
+	options   Options
+	origins   []originPattern
+	link      link.Config
+	tick      time.Duration // of the sweep
+	queueFull error
+	tooLarge  error
+
+	clock   link.Clock
+	conns   registry
+	gate    gate
+	sweeper sweeper
+	stats   serverStats
+}
+
+// setup reads the configuration, once. Wrong options panic, each time.
+func (s *Server) setup() {
+	s.once.Do(func() {
+		s.handler, s.options = s.Handler.withDefaults(), s.Options.withDefaults()
+		s.fail = s.options.validate()
+		if s.fail != nil {
+			return
+		}
+		for _, pattern := range s.options.Origins {
+			p, _ := parseOriginPattern(pattern)
+			s.origins = append(s.origins, p)
+		}
+		o := &s.options
+		s.link = link.Config{
+			ReadLimit: o.ReadLimit,
+			SendQueue: o.SendQueue,
+			SendWait:  o.WriteTimeout,
+			Reuse:     o.ReuseBuffers,
+			Clock:     &s.clock,
+		}
+		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
+		s.queueFull = fmt.Errorf("%w: %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
+		s.tooLarge = fmt.Errorf("%w: message alone is larger than %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
+		s.clock.Tick()
+	})
+	if s.fail != nil {
+		panic(s.fail.Error())
+	}
+}
+
+// ServeHTTP performs the handshake (RFC 6455 section 4.2), runs OnConnect and returns; the connection
+// goes on without the request's goroutine and buffers. A request that is not a legal handshake, comes
+// from another origin or is over a limit gets an HTTP error, with Connection: close.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.setup()
+	if refusal := s.checkRequest(r); refusal != nil {
+		s.refuse(w, r, refusal)
+		return
+	}
+	addr := clientAddr(r)
+	if refusal := s.gate.enter(addr, &s.options); refusal != nil {
+		s.refuse(w, r, refusal)
+		return
+	}
+	neg := link.Negotiation{Subprotocols: s.options.Subprotocols, Compression: s.options.Compression}
+	l, err := link.Accept(w, r, neg, &s.link)
+	if err != nil {
+		s.gate.leave(addr)
+		s.acceptFailed(w, r, err)
+		return
+	}
+	s.stats.accepted.Add(1)
+	newConn(s, l, addr, r).open(r)
+}
+
+// Conns returns the open connections: those whose OnConnect has returned nil and whose OnClose has not begun.
+// The loop holds no lock; it may miss connections that come or end while it runs.
+func (s *Server) Conns() iter.Seq[*Conn] {
+	return func(yield func(*Conn) bool) {
+		for c := range s.conns.all() {
+			if c.isOpen.Load() && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of open connections, as Conns has them. It does not block.
+func (s *Server) Len() int { return int(s.stats.open.Load()) }
+
+// Stats returns the server's counters. It does not block.
+func (s *Server) Stats() Stats { return s.stats.read(&s.conns) }
+
+const (
+	drainStep   = 10 * time.Millisecond
+	drainRate   = 1000 // closes a second
+	drainBudget = 0.75 // of the time that ctx leaves
+)
+
+// Shutdown ends the server gracefully. New requests get 503 with Retry-After. Every connection is closed with
+// 1001, behind its running callback and what is queued for it; 1,000 a second, or faster where that is what it
+// takes to have closed the last by three quarters of ctx's time. When ctx ends, the rest are cut.
+//
+// It returns nil when all have ended in time, else an error that says how many were cut and wraps ctx's.
+// Nothing of the server runs after it returns, but for a callback that goes on for longer than
+// Options.CloseTimeout after its context ended; the error counts those.
+//
+// http.Server.Shutdown neither closes nor waits for WebSocket connections: call both. A callback may not
+// call Shutdown: it would wait for itself.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.setup()
+	defer s.sweeper.halt()
+	s.gate.close(false)
+	s.drain(ctx)
+	select {
+	case <-s.gate.empty():
+		return nil
+	case <-ctx.Done():
+	}
+	return s.cutAll(CauseShutdown, ctx.Err())
+}
+
+// Close ends the server at once: new requests get 503, every connection is cut without a close frame, and its
+// context ends. It waits for the running callbacks, at most Options.CloseTimeout; its error counts those that
+// still run then, else it is nil. A callback may not call Close: it would wait for itself.
+func (s *Server) Close() error {
+	s.setup()
+	defer s.sweeper.halt()
+	s.gate.close(true)
+	return s.cutAll(CauseServerClosed, nil)
+}
+
+// drain starts to close every connection, a few at a time.
+func (s *Server) drain(ctx context.Context) {
+	var conns []*Conn
+	for c := range s.conns.all() {
+		conns = append(conns, c)
+	}
+	each := time.Second / drainRate
+	if deadline, ok := ctx.Deadline(); ok {
+		budget := time.Duration(drainBudget * float64(time.Until(deadline)))
+		each = min(each, budget/time.Duration(max(len(conns), 1)))
+	}
+	start := time.Now()
+	ticker := time.NewTicker(drainStep)
+	defer ticker.Stop()
+	for done := 0; done < len(conns); {
+		due := len(conns)
+		if each > 0 {
+			due = min(due, int((time.Since(start)+drainStep)/each))
+		}
+		for ; done < due; done++ {
+			conns[done].drain()
+		}
+		if done == len(conns) {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// cutAll cuts every connection and waits for the callbacks. A nil why is no error.
+func (s *Server) cutAll(cause Cause, why error) error {
+	cut, total := 0, s.gate.len()
+	for c := range s.conns.all() {
+		if c.cut(cause, why) {
+			cut++
+		}
+	}
+	grace := s.options.CloseTimeout
+	if grace < 0 {
+		grace = defaultCloseTimeout
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	running := 0
+	select {
+	case <-s.gate.empty():
+	case <-timer.C:
+		running = s.gate.len()
+	}
+	switch {
+	case running > 0 && why == nil:
+		return fmt.Errorf("hail: %d callbacks still run %v after their connections were cut", running, grace)
+	case running > 0:
+		return fmt.Errorf("hail: %d of %d connections cut, %d callbacks still run: %w", cut, total, running, why)
+	case why != nil && cut > 0:
+		return fmt.Errorf("hail: %d of %d connections cut: %w", cut, total, why)
+	}
+	return nil
+}
+
+// acceptFailed answers a request that passed the checks, but not the handshake.
+func (s *Server) acceptFailed(w http.ResponseWriter, r *http.Request, err error) {
+	var hijack *link.HijackError
+	var refused *link.RefusedError
+	switch {
+	case errors.As(err, &hijack):
+		s.refuse(w, r, notHijackable(w, hijack.Err))
+	case errors.As(err, &refused):
+		s.refuse(w, r, &refusal{status: refused.Status, text: refused.Text})
+	default:
+		// The connection was taken over already, and is closed: there is nobody to answer.
+		s.stats.refused.Add(1)
+		s.options.Logger.LogAttrs(r.Context(), levelRefused, "hail: handshake failed", requestAttrs(r, err)...)
+	}
+}

@@ -1,0 +1,172 @@
+package hail
+
+// Heartbeats and timeouts: one look at every connection now and then, instead of timers for each.
+
+import (
+	"sync"
+	"time"
+
+	"example.com/hail/internal/link"
+)
+
+const (
+	slowestSweep = 500 * time.Millisecond
+	fastestSweep = 5 * time.Millisecond
+	// A timeout is found late by up to two sweeps, each this part of the shortest.
+	sweepPart = 8
+)
+
+// sweepTick returns the time between two sweeps for the timeouts that are on.
+func sweepTick(timeouts ...time.Duration) time.Duration {
+	tick := slowestSweep
+	for _, t := range timeouts {
+		if t > 0 {
+			tick = min(tick, t/sweepPart)
+		}
+	}
+	return max(tick, fastestSweep)
+}
+
+// sweeper is the goroutine that a server has while it has connections.
+type sweeper struct {
+	mu   sync.Mutex
+	stop chan struct{} // nil while none runs
+	done chan struct{}
+}
+
+// start runs loop on a goroutine unless one runs. It ends when loop does, by itself or by halt, which waits for it.
+func (w *sweeper) start(loop func(stop <-chan struct{})) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stop != nil {
+		return
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	w.stop, w.done = stop, done
+	go func() {
+		defer close(done)
+		loop(stop)
+	}()
+}
+
+// ended says from within the loop that it is about to end, unless keep says that it is needed.
+func (w *sweeper) ended(keep func() bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if keep() {
+		return false
+	}
+	w.stop = nil
+	return true
+}
+
+// halt ends the loop and waits for it.
+func (w *sweeper) halt() {
+	w.mu.Lock()
+	stop, done := w.stop, w.done
+	w.stop = nil
+	w.mu.Unlock()
+	if stop != nil {
+		close(stop)
+	}
+	if done != nil {
+		<-done
+	}
+}
+
+// sweep looks at every connection each tick, until there are none or stop is closed.
+func (s *Server) sweep(stop <-chan struct{}) {
+	ticker := time.NewTicker(s.tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ticker.C:
+		}
+		now := s.clock.Tick()
+		for c := range s.conns.all() {
+			c.check(now)
+		}
+		if s.sweeper.ended(s.occupied) {
+			return
+		}
+	}
+}
+
+func (s *Server) occupied() bool { return s.gate.len() > 0 }
+
+// pulse is a connection's heartbeat.
+type pulse struct{ pinged time.Duration } // 0: no ping is out
+
+// over reports whether more than limit has passed since then. The stamps of the clock are up to
+// a tick old, so a tick is added: no timeout is early.
+func (s *Server) over(now, since, limit time.Duration) bool {
+	return limit > 0 && since != 0 && now-since > limit+s.tick
+}
+
+// check enforces the connection's timeouts.
+func (c *Conn) check(now time.Duration) {
+	s, t, o := c.server, &c.link.Stamps, &c.server.options
+	switch {
+	case s.over(now, t.CloseSent.Get(), o.CloseTimeout):
+		c.cut(0, errNoAnswer)
+	case t.CloseSent.Get() != 0:
+	case s.over(now, t.Closing.Get(), o.WriteTimeout):
+		c.cut(0, errNotSent)
+	case s.over(now, t.Stall.Get(), o.WriteTimeout):
+		c.lose(CauseWriteTimeout, errNoProgress)
+	case c.calls.running():
+		// Nobody reads meanwhile: silence is ours, not the peer's.
+		t.Read.Set(now)
+		c.pulse.pinged = 0
+		c.watch()
+	case t.Closing.Get() != 0:
+	case s.over(now, t.Message.Get(), o.MessageTimeout):
+		c.failLate(CloseInfo{Code: StatusPolicyViolation, Reason: "message timeout", Cause: CauseMessageTimeout, Err: errTooSlow})
+	case o.PingInterval > 0:
+		c.heartbeat(now, t.Read.Get())
+	}
+}
+
+// failLate ends a connection from outside its goroutine: OnError has to wait until the callbacks' is free.
+func (c *Conn) failLate(info CloseInfo) {
+	c.mu.Lock()
+	if !c.ended {
+		c.late = info.Err
+	}
+	c.mu.Unlock()
+	c.end(info, link.CloseFrame{Drop: true})
+}
+
+// heartbeat pings a silent peer, and cuts one that stays so.
+func (c *Conn) heartbeat(now, heard time.Duration) {
+	s := c.server
+	if c.pulse.pinged != 0 && heard >= c.pulse.pinged {
+		c.pulse.pinged = 0
+	}
+	switch {
+	case c.pulse.pinged == 0 && now-heard >= c.pingAfter():
+		c.pulse.pinged = now
+		c.link.Ping()
+	case c.pulse.pinged != 0 && s.over(now, c.pulse.pinged, s.options.PongTimeout):
+		c.lose(CausePingTimeout, errPongMissing)
+	}
+}
+
+// pingAfter returns PingInterval less up to a fifth, which the connection's number decides.
+func (c *Conn) pingAfter() time.Duration {
+	const steps = 1 << 16
+	spread := time.Duration(c.id * 0x9E3779B97F4A7C15 >> 48) // of steps
+	interval := c.server.options.PingInterval
+	return interval - interval/5/steps*spread
+}
+
+// watch looks for the peer's end while a callback runs.
+func (c *Conn) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls.mark(callWatched) {
+		c.link.Watch()
+	}
+}
