@@ -30,11 +30,12 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	index  int         // guarded by shard.mu
-	isOpen atomic.Bool // between OnConnect and OnClose
-	isDone atomic.Bool // the transport has ended
-	calls  turnstile
-	pulse  pulse // owned by the sweep
+	index   int         // guarded by shard.mu
+	isOpen  atomic.Bool // between OnConnect and OnClose
+	isDone  atomic.Bool // the transport has ended
+	calls   turnstile
+	watchMu sync.Mutex // held while the link begins or ends to watch
+	pulse   pulse      // owned by the sweep
 
 	// Owned by the callbacks' goroutine.
 	known    bool // OnConnect was called
@@ -115,7 +116,7 @@ func (c *Conn) Close(code StatusCode, reason string) error {
 		err = fmt.Errorf("hail: close code %d may not be sent (RFC 6455 section 7.4): closed with %d", code, StatusInternalError)
 		code, reason = StatusInternalError, ""
 	}
-	if !c.end(CloseInfo{Code: code, Reason: wire.CutReason(reason), Cause: CauseClosed}, link.CloseFrame{}) {
+	if !c.end(CloseInfo{Code: code, Reason: wire.CutReason(reason), Cause: CauseClosed}) {
 		return c.closedError()
 	}
 	return err
@@ -167,18 +168,21 @@ func newConn(s *Server, l *link.Conn, addr string, r *http.Request) *Conn {
 func (c *Conn) open(r *http.Request) {
 	s := c.server
 	defer c.link.Start() // also where OnConnect ends the goroutine
-	s.sweeper.start(s.sweep)
+	s.sweeper.join(s.sweep)
 	if s.debug(c) {
 		s.options.Logger.LogAttrs(c.ctx, slog.LevelDebug, "hail: connected", slog.Uint64("conn", c.id),
 			slog.String("path", clip(r.URL.Path)), slog.String("remote", r.RemoteAddr))
 	}
-	if draining, cut := s.gate.closed(); cut {
+	draining, cut := s.gate.closed()
+	switch {
+	case cut:
 		c.cut(CauseServerClosed, nil)
-	} else if draining {
-		c.drain()
-	}
-	if !c.calls.enter() {
 		return
+	case draining:
+		c.drain()
+		return
+	case !c.calls.enter():
+		return // Shutdown was quicker
 	}
 	c.known = true
 	if err := c.callConnect(r); err != nil {
@@ -221,8 +225,8 @@ func (c *Conn) receive(in link.Message) {
 			slog.String("type", m.Type.String()), slog.Int("bytes", len(m.Data)))
 	}
 	if s.options.MessageRate > 0 && !c.rate.take(s.clock.Tick(), s.options.MessageRate, s.options.MessageBurst) {
-		c.failed(CloseInfo{Code: StatusPolicyViolation, Reason: "too many messages", Cause: CauseMessageRate,
-			Err: fmt.Errorf("hail: more than %v messages a second (Options.MessageRate)", s.options.MessageRate)})
+		c.fail(CloseInfo{Code: StatusPolicyViolation, Reason: "too many messages", Cause: CauseMessageRate,
+			Err: fmt.Errorf("hail: more than %v messages a second (Options.MessageRate)", s.options.MessageRate)}, false)
 		return
 	}
 	if !c.calls.enter() {

@@ -33,13 +33,29 @@ func (c *Conn) begin(info CloseInfo) bool {
 }
 
 // end starts the close handshake from our side, and reports whether it was the first to.
-func (c *Conn) end(info CloseInfo, frame link.CloseFrame) bool {
-	if !c.begin(info) {
-		return false
+func (c *Conn) end(info CloseInfo) bool {
+	first := c.begin(info)
+	if first {
+		c.sendClose(info, link.CloseFrame{})
 	}
+	return first
+}
+
+// sendClose queues the close frame that info names.
+func (c *Conn) sendClose(info CloseInfo, frame link.CloseFrame) {
 	frame.Code, frame.Reason = int(info.Code), info.Reason
-	c.link.CloseWith(frame)
-	return true
+	if !c.link.CloseWith(frame) {
+		c.link.Cut() // nothing can be written any more
+	}
+}
+
+// fail ends a connection with an error: OnError, then the close. It belongs to the callbacks' goroutine.
+func (c *Conn) fail(info CloseInfo, half bool) {
+	if c.begin(info) {
+		// Deferred, for an OnError that ends its goroutine.
+		defer c.sendClose(info, link.CloseFrame{Drop: true, Half: half})
+	}
+	c.report(info.Err)
 }
 
 // lose ends a connection that cannot be closed in order.
@@ -62,18 +78,23 @@ func (c *Conn) cut(cause Cause, why error) bool {
 }
 
 func (c *Conn) cutLink() {
+	c.endContext()
+	c.link.Cut()
+}
+
+// endContext ends the context with what is known of the end.
+func (c *Conn) endContext() {
 	c.mu.Lock()
 	info := c.info
 	c.mu.Unlock()
 	c.cancel(&endError{info})
-	c.link.Cut()
 }
 
 // drain closes the connection for Server.Shutdown, behind the callback that runs.
 func (c *Conn) drain() {
 	for !c.calls.mark(callDrains) {
 		if c.calls.shut() {
-			c.end(CloseInfo{Code: StatusGoingAway, Cause: CauseShutdown}, link.CloseFrame{})
+			c.end(CloseInfo{Code: StatusGoingAway, Cause: CauseShutdown})
 			return
 		}
 		if !c.calls.running() && c.calls.v.Load() == callShut {
@@ -83,8 +104,12 @@ func (c *Conn) drain() {
 }
 
 // hangup ends the context of a connection whose peer has gone while a callback runs.
-// What the peer sent before it went is still read.
+// What the peer sent before it went is still read, and may tell more.
 func (c *Conn) hangup(err error) {
+	if c.isEnding() {
+		c.endContext()
+		return
+	}
 	c.cancel(&endError{CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: err}})
 }
 
@@ -102,20 +127,13 @@ func (c *Conn) callbackFailed(err error) {
 	case errors.As(err, &chosen) && sendable(chosen.Code):
 		info.Code, info.Reason = chosen.Code, wire.CutReason(chosen.Reason)
 	}
-	c.report(err)
-	c.end(info, link.CloseFrame{Drop: true})
+	c.fail(info, false)
 }
 
 func (c *Conn) isEnding() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
-}
-
-// failed ends a connection, from its own goroutine, where no callback's error did.
-func (c *Conn) failed(info CloseInfo) {
-	c.report(info.Err)
-	c.end(info, link.CloseFrame{Drop: true})
 }
 
 // violated ends a connection whose peer broke the protocol or the read limit.
@@ -128,16 +146,17 @@ func (c *Conn) violated(v *link.Violation) {
 	if info.Code == StatusMessageTooBig {
 		info.Cause = CauseReadLimit
 	}
-	c.report(info.Err)
-	c.end(info, link.CloseFrame{Drop: true, Half: v.Lost})
+	c.fail(info, v.Lost)
 }
 
 // peerClosed answers the peer's close frame, or has its answer.
 func (c *Conn) peerClosed(p *link.PeerClose) {
-	info := CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed}
-	c.cancel(&endError{info})
+	first := c.begin(CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed})
+	c.endContext()
 	c.link.PeerDone()
-	c.end(info, link.CloseFrame{})
+	if first {
+		c.sendClose(CloseInfo{Code: StatusCode(p.Code)}, link.CloseFrame{})
+	}
 }
 
 // done is the connection's last call: nothing of it runs any more.
@@ -149,12 +168,18 @@ func (c *Conn) done() {
 	if c.isOpen.CompareAndSwap(true, false) {
 		s.stats.open.Add(-1)
 	}
-	if late != nil && c.known {
-		c.report(late)
-	}
+	defer c.forget(info) // also where a callback ends the goroutine
 	if c.known {
+		if late != nil {
+			c.report(late)
+		}
 		c.callClose(info)
 	}
+}
+
+// forget takes the connection off the server's books.
+func (c *Conn) forget(info CloseInfo) {
+	s := c.server
 	if s.debug(c) {
 		attrs := []slog.Attr{slog.Uint64("conn", c.id), slog.String("cause", info.Cause.String()),
 			slog.Int("code", int(info.Code)), slog.String("reason", info.Reason)}
@@ -165,6 +190,7 @@ func (c *Conn) done() {
 	}
 	s.stats.closed[info.Cause].Add(1)
 	s.conns.remove(c)
+	s.sweeper.leave()
 	s.gate.leave(c.addr)
 }
 

@@ -107,16 +107,16 @@ func (c *Conn) callMessage(m Message) (err error) {
 func (c *Conn) called(done *bool, err *error) {
 	bits := c.calls.leave()
 	if bits&callWatched != 0 {
-		c.mu.Lock() // the sweep has begun to watch
+		c.watchMu.Lock() // the sweep has begun to watch
 		c.link.Unwatch()
-		c.mu.Unlock()
+		c.watchMu.Unlock()
 	}
 	if !*done {
 		if v := recover(); v != nil {
 			*err = c.panicked(v)
 		} else {
-			// The goroutine ends behind this; what follows is the socket's deferred end.
-			c.failed(CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CausePanic, Err: errGoexit})
+			// This goroutine ends; the socket goes on with another.
+			c.fail(CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CausePanic, Err: errGoexit}, false)
 		}
 	}
 	if bits&callDrains != 0 {

@@ -29,52 +29,56 @@ func sweepTick(timeouts ...time.Duration) time.Duration {
 
 // sweeper is the goroutine that a server has while it has connections.
 type sweeper struct {
-	mu   sync.Mutex
-	stop chan struct{} // nil while none runs
-	done chan struct{}
+	mu    sync.Mutex
+	users int
+	stop  chan struct{} // of the newest loop
+	done  chan struct{}
 }
 
-// start runs loop on a goroutine unless one runs. It ends when loop does, by itself or by halt, which waits for it.
-func (w *sweeper) start(loop func(stop <-chan struct{})) {
+// join is called for each connection. The first starts loop on a goroutine, which ends
+// when the last has left; halt waits for it.
+func (w *sweeper) join(loop func(stop <-chan struct{})) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stop != nil {
+	w.users++
+	if w.users > 1 {
 		return
 	}
-	stop, done := make(chan struct{}), make(chan struct{})
+	before, stop, done := w.done, make(chan struct{}), make(chan struct{})
 	w.stop, w.done = stop, done
 	go func() {
 		defer close(done)
+		if before != nil {
+			<-before // never two loops at once
+		}
 		loop(stop)
 	}()
 }
 
-// ended says from within the loop that it is about to end, unless keep says that it is needed.
-func (w *sweeper) ended(keep func() bool) bool {
+// leave is called once for each join.
+func (w *sweeper) leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if keep() {
-		return false
+	w.users--
+	if w.users == 0 {
+		close(w.stop)
 	}
-	w.stop = nil
-	return true
 }
 
-// halt ends the loop and waits for it.
+// halt waits for the loop if it is ending.
 func (w *sweeper) halt() {
 	w.mu.Lock()
-	stop, done := w.stop, w.done
-	w.stop = nil
-	w.mu.Unlock()
-	if stop != nil {
-		close(stop)
+	done := w.done
+	if w.users > 0 {
+		done = nil
 	}
+	w.mu.Unlock()
 	if done != nil {
 		<-done
 	}
 }
 
-// sweep looks at every connection each tick, until there are none or stop is closed.
+// sweep looks at every connection each tick, until stop is closed.
 func (s *Server) sweep(stop <-chan struct{}) {
 	ticker := time.NewTicker(s.tick)
 	defer ticker.Stop()
@@ -88,13 +92,8 @@ func (s *Server) sweep(stop <-chan struct{}) {
 		for c := range s.conns.all() {
 			c.check(now)
 		}
-		if s.sweeper.ended(s.occupied) {
-			return
-		}
 	}
 }
-
-func (s *Server) occupied() bool { return s.gate.len() > 0 }
 
 // pulse is a connection's heartbeat.
 type pulse struct{ pinged time.Duration } // 0: no ping is out
@@ -131,12 +130,12 @@ func (c *Conn) check(now time.Duration) {
 
 // failLate ends a connection from outside its goroutine: OnError has to wait until the callbacks' is free.
 func (c *Conn) failLate(info CloseInfo) {
-	c.mu.Lock()
-	if !c.ended {
+	if c.begin(info) {
+		c.mu.Lock()
 		c.late = info.Err
+		c.mu.Unlock()
+		c.sendClose(info, link.CloseFrame{Drop: true})
 	}
-	c.mu.Unlock()
-	c.end(info, link.CloseFrame{Drop: true})
 }
 
 // heartbeat pings a silent peer, and cuts one that stays so.
@@ -164,8 +163,8 @@ func (c *Conn) pingAfter() time.Duration {
 
 // watch looks for the peer's end while a callback runs.
 func (c *Conn) watch() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.watchMu.Lock()
+	defer c.watchMu.Unlock()
 	if c.calls.mark(callWatched) {
 		c.link.Watch()
 	}

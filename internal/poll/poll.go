@@ -43,7 +43,8 @@ type Handler interface {
 	Fill() bool
 	// Pending reports whether a message is in parts, so that Fill has memory that it may wait with.
 	Pending() bool
-	// Turn handles what Fill has read, and reports whether more can come. It may take long.
+	// Turn handles what Fill has read, and reports whether more can come. It may take long,
+	// and may end its goroutine (runtime.Goexit): then another goes on.
 	Turn() bool
 	// Writable writes what is left through write, which returns ErrWouldBlock or waits.
 	Writable(write func([]byte) (int, error))

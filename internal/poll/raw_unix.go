@@ -76,12 +76,18 @@ func (s *raw) Start() {
 // serve reads for the handler until the transport ends. Start starts it, Close or the peer
 // ends it, and whoever waits for Done waits for it.
 func (s *raw) serve() {
+	ended := false
 	defer func() {
+		if !ended {
+			go s.serve() // user code has ended the goroutine
+			return
+		}
 		s.nc.Close()
 		s.writers.wait()
 		s.h.Done()
 	}()
-	for s.rc.Read(s.fillFunc) == nil && s.h.Turn() {
+	for !ended {
+		ended = s.rc.Read(s.fillFunc) != nil || !s.h.Turn()
 	}
 }
 

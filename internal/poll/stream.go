@@ -28,21 +28,26 @@ func (s *stream) Start() { go s.serve() }
 // serve reads for the handler until the transport ends. Start starts it, Close or the peer
 // ends it, and whoever waits for Done waits for it.
 func (s *stream) serve() {
+	ended := false
 	defer func() {
+		if !ended {
+			go s.serve() // user code has ended the goroutine
+			return
+		}
 		s.Close()
 		s.writers.wait()
 		s.h.Done()
 	}()
-	s.stash = make([]byte, stashSize)
-	for {
+	if s.stash == nil {
+		s.stash = make([]byte, stashSize)
+	}
+	for !ended {
 		if s.taken == s.stashed && !s.h.Pending() {
 			// An error is met again by the handler's own read.
 			s.stashed, _ = s.nc.Read(s.stash)
 			s.taken = 0
 		}
-		if s.h.Fill() && !s.h.Turn() {
-			return
-		}
+		ended = s.h.Fill() && !s.h.Turn()
 	}
 }
 
