@@ -134,7 +134,10 @@ func (e *PanicError) Unwrap() error {
 }
 
 // endError is the cause of a connection's context, and its Send's error, once it is ending.
-type endError struct{ info CloseInfo }
+type endError struct {
+	conn *Conn
+	info CloseInfo
+}
 
 func (e *endError) Error() string {
 	s := fmt.Sprintf("%v: %v (%d)", ErrConnClosed, e.info.Cause, e.info.Code)
@@ -160,4 +163,29 @@ func (e *endError) Unwrap() []error {
 		errs = append(errs, e.info.Err)
 	}
 	return errs
+}
+
+// isEndOf reports whether err comes from the end of c itself.
+func isEndOf(c *Conn, err error) bool {
+	var end *endError
+	return errors.As(err, &end) && end.conn == c
+}
+
+// chosenClose finds the CloseError that a callback returned. One in the error of
+// another connection's end was chosen by somebody else, for somebody else.
+func chosenClose(err error) (CloseError, bool) {
+	switch e := err.(type) {
+	case CloseError:
+		return e, true
+	case *endError:
+	case interface{ Unwrap() error }:
+		return chosenClose(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if chosen, ok := chosenClose(err); ok {
+				return chosen, true
+			}
+		}
+	}
+	return CloseError{}, false
 }

@@ -98,10 +98,12 @@ func (c *Conn) send(m Message, wait bool) error {
 func (c *Conn) closedError() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	info := c.info
 	if !c.ended {
-		return ErrConnClosed // the transport has failed, but not yet been read to its end
+		// The transport has failed for writing, but not yet been read to its end.
+		info = CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone}
 	}
-	return &endError{c.info}
+	return &endError{c, info}
 }
 
 // Close starts to close the connection and returns; OnClose says when it is over. What is queued is written first,

@@ -87,7 +87,7 @@ func (c *Conn) endContext() {
 	c.mu.Lock()
 	info := c.info
 	c.mu.Unlock()
-	c.cancel(&endError{info})
+	c.cancel(&endError{c, info})
 }
 
 // drain closes the connection for Server.Shutdown, behind the callback that runs.
@@ -110,21 +110,19 @@ func (c *Conn) hangup(err error) {
 		c.endContext()
 		return
 	}
-	c.cancel(&endError{CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: err}})
+	c.cancel(&endError{c, CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: err}})
 }
 
 // callbackFailed ends a connection with the error of OnConnect or OnMessage.
 func (c *Conn) callbackFailed(err error) {
-	if errors.Is(err, ErrConnClosed) && c.isEnding() {
-		return // told already, by whatever ended it
+	if isEndOf(c, err) {
+		return // whatever ends the connection tells why
 	}
 	info := CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CauseCallback, Err: err}
-	var chosen CloseError
 	var panicked *PanicError
-	switch {
-	case errors.As(err, &panicked):
+	if errors.As(err, &panicked) {
 		info.Cause = CausePanic
-	case errors.As(err, &chosen) && sendable(chosen.Code):
+	} else if chosen, ok := chosenClose(err); ok && sendable(chosen.Code) {
 		info.Code, info.Reason = chosen.Code, wire.CutReason(chosen.Reason)
 	}
 	c.fail(info, false)
@@ -153,7 +151,6 @@ func (c *Conn) violated(v *link.Violation) {
 func (c *Conn) peerClosed(p *link.PeerClose) {
 	first := c.begin(CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed})
 	c.endContext()
-	c.link.PeerDone()
 	if first {
 		c.sendClose(CloseInfo{Code: StatusCode(p.Code)}, link.CloseFrame{})
 	}
@@ -164,7 +161,7 @@ func (c *Conn) done() {
 	s := c.server
 	c.isDone.Store(true)
 	info, late := c.conclude()
-	c.cancel(&endError{info})
+	c.cancel(&endError{c, info})
 	if c.isOpen.CompareAndSwap(true, false) {
 		s.stats.open.Add(-1)
 	}

@@ -82,12 +82,11 @@ func (c *Conn) engineError(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
 	case errors.As(err, &peer):
-		c.in.broken = true // nothing of interest follows
-		// The engine does not look at the reason.
+		var wrong error
 		if !utf8.ValidString(peer.Reason) {
-			return closeViolation(wire.ErrReason)
+			wrong = wire.ErrReason // the engine does not look at it
 		}
-		return &PeerClose{int(peer.Code), peer.Reason}
+		return c.peerClosed(int(peer.Code), peer.Reason, wrong)
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		return c.tooBig()
 	case errors.Is(err, errNotUTF8):

@@ -393,8 +393,7 @@ func (c *Conn) discard() error {
 		if h.Masked {
 			wire.Mask(p, h.Key)
 		}
-		in.broken = true // nothing of interest follows
-		return peerClose(p)
+		return c.peerClosed(wire.ParseClose(p))
 	}
 	if in.broken {
 		in.r = in.w
@@ -404,18 +403,16 @@ func (c *Conn) discard() error {
 	return err
 }
 
-// peerClose makes the error for a close frame's payload.
-func peerClose(p []byte) error {
-	code, reason, err := wire.ParseClose(p)
-	if err != nil {
-		return closeViolation(err)
-	}
-	return &PeerClose{code, reason}
-}
-
-func closeViolation(err error) *Violation {
-	if errors.Is(err, wire.ErrReason) {
+// peerClosed makes the error for the peer's close frame, behind which nothing is of interest.
+func (c *Conn) peerClosed(code int, reason string, err error) error {
+	c.in.broken = true
+	c.peerDone()
+	switch {
+	case err == nil:
+		return &PeerClose{code, reason}
+	case errors.Is(err, wire.ErrReason):
 		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: err}
+	default:
+		return &Violation{Code: codeProtocol, Reason: "invalid close frame", Err: err}
 	}
-	return &Violation{Code: codeProtocol, Reason: "invalid close frame", Err: err}
 }

@@ -18,6 +18,8 @@ const (
 	maxControlQueue = 4 << 10
 	// Compressing a shorter message gains nothing.
 	deflateFrom = 1 << 10
+	// After so many writes a goroutine that only came to send hands the socket on.
+	maxWrites = 16
 	// A queue that stood still for so long is not waited for where a connection fails.
 	stalled = time.Second
 )
@@ -169,8 +171,8 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	return true
 }
 
-// PeerDone says that the peer's close frame was read: with ours written, all is over.
-func (c *Conn) PeerDone() {
+// peerDone notes that the peer's close frame was read: with ours written, all is over.
+func (c *Conn) peerDone() {
 	c.out.mu.Lock()
 	c.flags.peerClose.Store(true)
 	sent := c.flags.closeSent.Load()
@@ -248,15 +250,18 @@ func (c *Conn) Writable(write func([]byte) (int, error)) {
 	c.flushLocked(write)
 }
 
-// flushLocked writes until nothing is left or the socket takes no more; then poll has the right to write,
-// and calls Writable. mu is held, but not while it writes. A nil write is the socket's own.
+// flushLocked writes until nothing is left, the socket takes no more, or others keep queueing; then poll has
+// the right to write, and calls Writable. mu is held, but not while it writes. A nil write is the socket's own.
 func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 	o := &c.out
 	o.writing = true
-	for o.err == nil {
+	for writes := 0; o.err == nil; writes++ {
 		p := o.next()
 		if len(p) == 0 {
 			break
+		}
+		if write == nil && writes == maxWrites && c.sock.WantWrite() {
+			return
 		}
 		o.mu.Unlock()
 		var n int
