@@ -1,0 +1,118 @@
+package link
+
+// The end of the sending half: the close frame, and what was queued in vain.
+
+import (
+	"time"
+
+	"example.com/hail/internal/wire"
+)
+
+// A queue that stood still for so long is not waited for where a connection fails.
+const stalled = time.Second
+
+// CloseFrame is what CloseWith sends, and how.
+type CloseFrame struct {
+	Code   int
+	Reason string
+	Drop   bool // do not wait for data that the peer has not taken for long
+	Half   bool // end the sending direction behind it: the peer's close frame could not be found
+}
+
+// CloseWith queues the close frame behind the data, as the last thing that is sent, and returns
+// whether it was the first to.
+func (c *Conn) CloseWith(f CloseFrame) bool {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	if o.ending || o.err != nil {
+		return false
+	}
+	o.ending, o.half = true, f.Half
+	now := c.cfg.Clock.Now()
+	c.Stamps.Closing.Set(now)
+	c.flags.closing.Store(true)
+	if stall := c.Stamps.Stall.Get(); f.Drop && stall != 0 && now-stall >= stalled {
+		o.lost += countData(o.buf, 0)
+		o.buf.free()
+		o.buf = nil
+	}
+	o.buf = o.buf.room(wire.FrameSize(wire.MaxControl))
+	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
+	o.wake()
+	if !o.writing {
+		c.flushLocked(nil)
+	}
+	return true
+}
+
+// peerDone notes that the peer's close frame was read: with ours written, all is over.
+func (c *Conn) peerDone() {
+	c.out.mu.Lock()
+	c.flags.peerClose.Store(true)
+	sent := c.flags.closeSent.Load()
+	c.out.mu.Unlock()
+	if sent {
+		c.end()
+	}
+}
+
+// end ends a connection on which both close frames were exchanged.
+func (c *Conn) end() {
+	c.sock.CloseWrite()
+	c.sock.Close()
+}
+
+// fail lets nothing more be queued.
+func (c *Conn) fail(err error) {
+	o := &c.out
+	o.mu.Lock()
+	if o.err == nil {
+		o.err = err
+	}
+	o.wake()
+	o.mu.Unlock()
+}
+
+// settle waits for a write that is under way, which a closed socket ends at once, and counts what was not written.
+func (c *Conn) settle() {
+	c.fail(ErrClosed)
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.hold != nil {
+		o.hold.Stop()
+	}
+	if o.writing {
+		quiet := make(chan struct{})
+		o.quiet = quiet
+		o.mu.Unlock()
+		<-quiet
+		o.mu.Lock()
+	}
+	o.lost += countData(o.w, o.off) + countData(o.buf, 0)
+	o.buf.free()
+	o.ctl.free()
+	o.w.free()
+	o.buf, o.ctl, o.w, o.off, o.at = nil, nil, nil, 0, 0
+}
+
+// Undelivered returns how many messages were queued and not written, once the link is done.
+func (c *Conn) Undelivered() int {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.lost
+}
+
+// countData counts the messages in buf that end behind off.
+func countData(buf *buffer, off int) int {
+	n := 0
+	for at := 0; at < buf.len(); {
+		h, _ := wire.Parse(buf.b[at:])
+		at += frameAt(buf.b[at:])
+		if at > off && !h.Control() {
+			n++
+		}
+	}
+	return n
+}
