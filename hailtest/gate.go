@@ -1,0 +1,126 @@
+package hailtest
+
+// The gate: lets a peer stop reading its transport, or read it slowly, to the byte.
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// gate is the client's end of a transport whose reads obey a pace. It sits below TLS, so that a stalled
+// peer's socket really fills.
+type gate struct {
+	net.Conn
+	cond *sync.Cond // on mu; signals every change of what follows
+
+	// Guarded by mu.
+	mu     sync.Mutex
+	pace   pace
+	busy   bool // a Read of Conn is under way
+	kicked bool // by set, out of that Read
+	closed bool
+}
+
+// pace says how a gate reads. The zero value reads freely.
+type pace struct {
+	stalled bool
+	bytes   int           // at most so many ...
+	every   time.Duration // ... so often
+}
+
+func newGate(conn net.Conn) *gate {
+	g := &gate{Conn: conn}
+	g.cond = sync.NewCond(&g.mu)
+	return g
+}
+
+func (g *gate) Read(b []byte) (int, error) {
+	for {
+		limit := g.enter(len(b))
+		n, err := g.Conn.Read(b[:limit])
+		if g.leave() && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		return n, err
+	}
+}
+
+// enter waits until the pace allows a read and returns of how many bytes, at most n. A closed gate lets
+// everything in, to get Conn's error.
+func (g *gate) enter(n int) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for {
+		p := g.pace
+		switch {
+		case g.closed:
+		case p.stalled, g.kicked:
+			g.cond.Wait()
+			continue
+		case p != pace{}:
+			if !g.waitLocked(p) {
+				continue
+			}
+			n = min(n, p.bytes)
+		}
+		g.busy = true
+		return n
+	}
+}
+
+// waitLocked waits until it is time for p's next read, and reports false if the pace has changed before.
+func (g *gate) waitLocked(p pace) bool {
+	due := false
+	timer := time.AfterFunc(p.every, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		due = true
+		g.cond.Broadcast()
+	})
+	defer timer.Stop()
+	for !due && g.pace == p && !g.closed {
+		g.cond.Wait()
+	}
+	return due && g.pace == p
+}
+
+// leave reports whether set has ended the read.
+func (g *gate) leave() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.busy = false
+	g.cond.Broadcast()
+	return g.kicked
+}
+
+// set changes the pace. When it returns, no read at the old pace is under way.
+func (g *gate) set(p pace) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pace = p
+	g.cond.Broadcast()
+	if !g.busy || p == (pace{}) {
+		return
+	}
+	g.kicked = true
+	g.Conn.SetReadDeadline(time.Unix(1, 0))
+	for g.busy {
+		g.cond.Wait()
+	}
+	g.Conn.SetReadDeadline(time.Time{})
+	g.kicked = false
+	g.cond.Broadcast()
+}
+
+func (g *gate) Close() error {
+	// In this order: who is let in by closed finds Conn closed.
+	err := g.Conn.Close()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	g.cond.Broadcast()
+	return err
+}
