@@ -1,0 +1,721 @@
+package hail_test
+
+// What is promised of a connection's life: order, one OnClose, contained errors, contexts.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+// transports are the ways to a server on which everything has to be the same.
+var transports = map[string][]hailtest.Option{
+	"memory":     nil,
+	"tcp":        {hailtest.TCP()},
+	"tls":        {hailtest.TCP(), hailtest.TLS(nil)},
+	"compressed": {hailtest.TCP(), hailtest.Compression()},
+}
+
+// overTransports runs a test over each transport.
+func overTransports(t *testing.T, test func(t *testing.T, opts ...hailtest.Option)) {
+	t.Helper()
+	for name, opts := range transports {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, opts...)
+		})
+	}
+}
+
+// closes is a Handler's OnClose that tells a test.
+type closes chan hail.CloseInfo
+
+func newCloses() closes { return make(closes, 16) }
+
+func (ch closes) note(_ *hail.Conn, info hail.CloseInfo) { ch <- info }
+
+// next returns what OnClose was told.
+func (ch closes) next(t *testing.T) hail.CloseInfo {
+	t.Helper()
+	select {
+	case info := <-ch:
+		return info
+	case <-time.After(20 * time.Second):
+		t.Fatal("OnClose was not called within 20 s")
+		panic("unreachable")
+	}
+}
+
+// quiet is a logger for servers of which errors are expected.
+var quiet = slog.New(slog.DiscardHandler)
+
+func TestZeroValueGreetsAndReplies(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		p := hailtest.Dial(t, &hail.Server{Options: hail.Options{Compression: true}}, "/ws", opts...)
+		if got := p.Receive().String(); got != hail.DefaultGreeting {
+			t.Errorf("greeting: got %q, want %q", got, hail.DefaultGreeting)
+		}
+		for range 3 {
+			p.Send(hail.Text("hello"))
+			if got := p.Receive(); got.String() != hail.DefaultReply || got.Type != hail.MessageText {
+				t.Errorf("reply: got %v %q, want text %q", got.Type, got, hail.DefaultReply)
+			}
+		}
+		if got := p.Close(hail.StatusNormalClosure, "bye"); got.Code != hail.StatusNormalClosure {
+			t.Errorf("close: got %v, want code 1000", got)
+		}
+	})
+}
+
+func TestMessagesKeepTypeContentAndOrder(t *testing.T) {
+	t.Parallel()
+	sizes := []int{0, 1, 125, 126, 127, 1023, 1024, 4090, 4096, 5000, 16 << 10, 65535, 65536}
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		s := &hail.Server{
+			Handler: hail.Handler{OnConnect: accept, OnMessage: hail.Echo},
+			Options: hail.Options{Compression: true},
+		}
+		p := hailtest.Dial(t, s, "/", opts...)
+		for i, size := range sizes {
+			data := bytes.Repeat([]byte{byte('a' + i)}, size)
+			for _, m := range []hail.Message{{Type: hail.MessageText, Data: data}, {Type: hail.MessageBinary, Data: data}} {
+				p.Send(m)
+			}
+		}
+		for i, size := range sizes {
+			want := bytes.Repeat([]byte{byte('a' + i)}, size)
+			for _, typ := range []hail.MessageType{hail.MessageText, hail.MessageBinary} {
+				got := p.Receive()
+				if got.Type != typ || !bytes.Equal(got.Data, want) {
+					t.Fatalf("echo of %d bytes: got %v of %d bytes, want %v", size, got.Type, len(got.Data), typ)
+				}
+			}
+		}
+	})
+}
+
+func accept(*hail.Conn, *http.Request) error { return nil }
+
+func TestCallbacksRunInOrderOneAtATime(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		var mu sync.Mutex
+		var events []string
+		enter := func(event string) func() {
+			if !mu.TryLock() {
+				t.Errorf("%s runs beside another callback", event)
+				mu.Lock()
+			}
+			events = append(events, event)
+			runtime.Gosched()
+			return mu.Unlock
+		}
+		closed := newCloses()
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: func(*hail.Conn, *http.Request) error { defer enter("connect")(); return nil },
+			OnMessage: func(_ *hail.Conn, m hail.Message) error {
+				defer enter(m.String())()
+				if m.String() == "last" {
+					return errors.New("enough")
+				}
+				return nil
+			},
+			OnError: func(_ *hail.Conn, err error) { defer enter("error " + err.Error())() },
+			OnClose: func(c *hail.Conn, info hail.CloseInfo) { enter("close")(); closed.note(c, info) },
+		}}
+		p := hailtest.Dial(t, s, "/", opts...)
+		want := []string{"connect"}
+		for i := range 50 {
+			p.Send(hail.Text(fmt.Sprint(i)))
+			want = append(want, fmt.Sprint(i))
+		}
+		p.Send(hail.Text("last"))
+		p.Send(hail.Text("too late"))
+		if got := p.WaitClose(); got.Code != hail.StatusInternalError {
+			t.Errorf("close: got %v, want 1011", got)
+		}
+		closed.next(t)
+		want = append(want, "last", "error enough", "close")
+		if !slices.Equal(events, want) {
+			t.Errorf("events: got %q, want %q", events, want)
+		}
+	})
+}
+
+// TestCallbackErrors has each callback fail in each way.
+func TestCallbackErrors(t *testing.T) {
+	t.Parallel()
+	secret := errors.New("password=hunter2")
+	long := strings.Repeat("é", 100)
+	cases := map[string]struct {
+		fail   func() error
+		code   hail.StatusCode
+		reason string
+		cause  hail.Cause
+	}{
+		"error":              {func() error { return secret }, 1011, "internal error", hail.CauseCallback},
+		"close error":        {func() error { return hail.CloseError{Code: 4001, Reason: "no"} }, 4001, "no", hail.CauseCallback},
+		"wrapped":            {func() error { return fmt.Errorf("%w: %w", secret, hail.CloseError{Code: 4002}) }, 4002, "", hail.CauseCallback},
+		"long reason":        {func() error { return hail.CloseError{Code: 4003, Reason: long} }, 4003, long[:122], hail.CauseCallback},
+		"code not for peers": {func() error { return hail.CloseError{Code: 1006, Reason: "x"} }, 1011, "internal error", hail.CauseCallback},
+		"panic":              {func() error { panic(secret) }, 1011, "internal error", hail.CausePanic},
+		"panic out of range": {func() error { return []error{}[len(secret.Error())] }, 1011, "internal error", hail.CausePanic},
+		"goexit":             {func() error { runtime.Goexit(); return nil }, 1011, "internal error", hail.CausePanic},
+	}
+	for name, tc := range cases {
+		for _, where := range []string{"OnConnect", "OnMessage"} {
+			t.Run(where+" "+name, func(t *testing.T) {
+				t.Parallel()
+				overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+					closed := newCloses()
+					failures := make(chan error, 4)
+					h := hail.Handler{
+						OnConnect: accept,
+						OnClose:   closed.note,
+						OnError:   func(_ *hail.Conn, err error) { failures <- err },
+					}
+					if where == "OnConnect" {
+						h.OnConnect = func(*hail.Conn, *http.Request) error { return tc.fail() }
+					} else {
+						h.OnMessage = func(*hail.Conn, hail.Message) error { return tc.fail() }
+					}
+					s := &hail.Server{Handler: h}
+					p := hailtest.Dial(t, s, "/", opts...)
+					if where == "OnMessage" {
+						p.Send(hail.Text("go"))
+					}
+					if got := p.WaitClose(); got.Code != tc.code || got.Reason != tc.reason {
+						t.Errorf("close frame: got %v, want %d %q", got, tc.code, tc.reason)
+					}
+					info := closed.next(t)
+					if info.Code != tc.code || info.Reason != tc.reason || info.Cause != tc.cause || info.Err == nil {
+						t.Errorf("CloseInfo: got %+v, want %d %q %v and an error", info, tc.code, tc.reason, tc.cause)
+					}
+					err := <-failures
+					var panicked *hail.PanicError
+					if isPanic := errors.As(err, &panicked); isPanic != strings.HasPrefix(name, "panic") {
+						t.Errorf("OnError: got %v (%T)", err, err)
+					} else if isPanic && !bytes.Contains(panicked.Stack, []byte("lifecycle_test.go")) {
+						t.Errorf("stack without the callback:\n%s", panicked.Stack)
+					}
+					if len(failures) > 0 {
+						t.Errorf("OnError was called again: %v", <-failures)
+					}
+					if len(closed) > 0 {
+						t.Errorf("OnClose was called again: %+v", <-closed)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAnotherConnectionsEndIsNotACloseErrorOfThisOne(t *testing.T) {
+	t.Parallel()
+	var first *hail.Conn
+	connected := make(chan struct{}, 2)
+	closed := newCloses()
+	s := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, _ *http.Request) error {
+			if first == nil {
+				first = c
+			}
+			connected <- struct{}{}
+			return nil
+		},
+		OnMessage: func(_ *hail.Conn, m hail.Message) error { return fmt.Errorf("relay: %w", first.Send(m)) },
+		OnClose:   closed.note,
+	}, Options: hail.Options{Logger: quiet}}
+	gone := hailtest.Dial(t, s, "/")
+	<-connected
+	gone.Close(4000, "their secret")
+	closed.next(t)
+	p := hailtest.Dial(t, s, "/")
+	p.Send(hail.Text("hello"))
+	if got := p.WaitClose(); got.Code != hail.StatusInternalError || got.Reason != "internal error" {
+		t.Errorf("close frame: got %v, want a plain 1011", got)
+	}
+	if info := closed.next(t); info.Cause != hail.CauseCallback || !errors.Is(info.Err, hail.ErrConnClosed) {
+		t.Errorf("CloseInfo: got %+v, want a callback error, ErrConnClosed", info)
+	}
+}
+
+func TestReplyToALostPeerIsNoCallbackError(t *testing.T) {
+	t.Parallel()
+	for _, leave := range []string{"RST", "FIN"} {
+		t.Run(leave, func(t *testing.T) {
+			t.Parallel()
+			running, gone := make(chan struct{}), make(chan struct{})
+			closed := newCloses()
+			s := &hail.Server{Handler: hail.Handler{
+				OnConnect: accept,
+				OnMessage: func(c *hail.Conn, m hail.Message) error {
+					close(running)
+					<-gone
+					for range 1000 { // until the system has noticed
+						if err := c.Send(m); err != nil {
+							return err
+						}
+					}
+					return nil
+				},
+				OnError: func(_ *hail.Conn, err error) { t.Errorf("OnError: %v", err) },
+				OnClose: closed.note,
+			}}
+			p := hailtest.Dial(t, s, "/", hailtest.TCP())
+			p.Send(hail.Text("hello"))
+			<-running
+			if leave == "RST" {
+				p.Reset()
+			} else {
+				p.NetConn().Close()
+			}
+			close(gone)
+			if info := closed.next(t); info.Cause != hail.CausePeerGone || info.Code != hail.StatusAbnormalClosure || info.Err == nil {
+				t.Errorf("CloseInfo: got %+v, want 1006, peer gone, an error", info)
+			}
+		})
+	}
+}
+
+func TestOnErrorMaySendBeforeTheClose(t *testing.T) {
+	t.Parallel()
+	s := &hail.Server{Handler: hail.Handler{
+		OnConnect: accept,
+		OnMessage: func(*hail.Conn, hail.Message) error { return errors.New("no") },
+		OnError:   func(c *hail.Conn, err error) { c.Send(hail.Text("sorry")) },
+	}}
+	p := hailtest.Dial(t, s, "/")
+	p.Send(hail.Text("hello"))
+	if got := p.Receive().String(); got != "sorry" {
+		t.Errorf("got %q, want what OnError sent", got)
+	}
+	if got := p.WaitClose(); got.Code != hail.StatusInternalError {
+		t.Errorf("close frame: got %v, want 1011", got)
+	}
+}
+
+func TestPanicsInOnCloseAndOnErrorAreContained(t *testing.T) {
+	t.Parallel()
+	reported := make(chan error, 4)
+	s := &hail.Server{Handler: hail.Handler{
+		OnClose: func(*hail.Conn, hail.CloseInfo) { panic("in OnClose") },
+		OnError: func(_ *hail.Conn, err error) { reported <- err; panic("in OnError") },
+	}, Options: hail.Options{Logger: quiet}}
+	for range 2 { // the second shows that the server lives
+		p := hailtest.Dial(t, s, "/")
+		p.Receive()
+		p.Close(hail.StatusNormalClosure, "")
+		var panicked *hail.PanicError
+		if err := <-reported; !errors.As(err, &panicked) || panicked.Value != "in OnClose" {
+			t.Errorf("OnError: got %v, want the panic of OnClose", err)
+		}
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if got := s.Stats().Panics; got != 4 {
+		t.Errorf("Stats.Panics: got %d, want 4", got)
+	}
+}
+
+func TestOneConnectionsPanicLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	s := &hail.Server{Handler: hail.Handler{
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			if m.String() == "panic" {
+				panic("one")
+			}
+			return hail.Echo(c, m)
+		},
+	}, Options: hail.Options{Logger: quiet}}
+	other := hailtest.Dial(t, s, "/")
+	other.Receive()
+	bad := hailtest.Dial(t, s, "/")
+	bad.Send(hail.Text("panic"))
+	bad.WaitClose()
+	other.Send(hail.Text("still here"))
+	if got := other.Receive().String(); got != "still here" {
+		t.Errorf("got %q, want the echo", got)
+	}
+}
+
+func TestContext(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		conns := make(chan *hail.Conn, 1)
+		closed := newCloses()
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: func(c *hail.Conn, r *http.Request) error { conns <- c; return nil },
+			OnClose: func(c *hail.Conn, info hail.CloseInfo) {
+				if c.Context().Err() == nil {
+					t.Error("the context has not ended in OnClose")
+				}
+				closed.note(c, info)
+			},
+		}}
+		returned := make(chan struct{})
+		mux := http.NewServeMux()
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			s.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, "gopher")))
+			close(returned)
+		})
+		p := hailtest.Dial(t, mux, "/", opts...)
+		c := <-conns
+		<-returned
+		if got := c.Context().Value(key{}); got != "gopher" {
+			t.Errorf("value: got %v, want gopher", got)
+		}
+		if err := c.Context().Err(); err != nil {
+			t.Errorf("after ServeHTTP returned: %v", err)
+		}
+		p.Close(4242, "because")
+		<-c.Context().Done()
+		cause := context.Cause(c.Context())
+		var closeErr hail.CloseError
+		if !errors.Is(cause, hail.ErrConnClosed) || !errors.As(cause, &closeErr) || closeErr.Code != 4242 || closeErr.Reason != "because" {
+			t.Errorf("cause: got %v", cause)
+		}
+		if errors.Is(cause, hail.ErrServerClosed) {
+			t.Errorf("cause is ErrServerClosed: %v", cause)
+		}
+		info := closed.next(t)
+		if info.Code != 4242 || info.Reason != "because" || info.Cause != hail.CausePeerClosed || info.Err != nil {
+			t.Errorf("CloseInfo: got %+v", info)
+		}
+	})
+}
+
+func TestContextEndsWhileACallbackRuns(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells of a peer's end while nobody reads")
+	}
+	leave := map[string]func(*hailtest.Peer){
+		"FIN":                    (*hailtest.Peer).CloseWrite,
+		"RST":                    (*hailtest.Peer).Reset,
+		"FIN behind unread data": func(p *hailtest.Peer) { p.Send(hail.Text("second")); p.CloseWrite() },
+	}
+	for name, leave := range leave {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			blocked, ended := make(chan struct{}), make(chan error, 2)
+			var got []string
+			closed := newCloses()
+			s := &hail.Server{Handler: hail.Handler{
+				OnConnect: accept,
+				OnMessage: func(c *hail.Conn, m hail.Message) error {
+					got = append(got, m.String())
+					if m.String() == "first" {
+						close(blocked)
+						<-c.Context().Done()
+						ended <- context.Cause(c.Context())
+					}
+					return nil
+				},
+				OnClose: closed.note,
+			}}
+			p := hailtest.Dial(t, s, "/", hailtest.TCP())
+			p.Send(hail.Text("first"))
+			<-blocked
+			leave(p)
+			if err := <-ended; !errors.Is(err, hail.ErrConnClosed) {
+				t.Errorf("cause: got %v, want ErrConnClosed", err)
+			}
+			if info := closed.next(t); info.Cause != hail.CausePeerGone || info.Code != hail.StatusAbnormalClosure {
+				t.Errorf("CloseInfo: got %+v, want peer gone with 1006", info)
+			}
+			if strings.Contains(name, "data") && !slices.Equal(got, []string{"first", "second"}) {
+				t.Errorf("messages: got %q: what was sent before the end is missing", got)
+			}
+		})
+	}
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		code       hail.StatusCode
+		reason     string
+		sent       hail.StatusCode
+		sentReason string
+		wrong      bool
+	}{
+		"normal":           {1000, "bye", 1000, "bye", false},
+		"application code": {4999, "", 4999, "", false},
+		"without a code":   {hail.StatusNoStatusRcvd, "", hail.StatusNoStatusRcvd, "", false},
+		"123 bytes":        {4000, strings.Repeat("x", 123), 4000, strings.Repeat("x", 123), false},
+		"124 bytes":        {4000, strings.Repeat("x", 124), 4000, strings.Repeat("x", 123), false},
+		"cut in a rune":    {4000, strings.Repeat("x", 121) + "世", 4000, strings.Repeat("x", 121), false},
+		"invalid UTF-8":    {4000, "a\xffb", 4000, "a?b", false},
+		"code 0":           {0, "x", 1011, "", true},
+		"code 1006":        {1006, "x", 1011, "", true},
+		"code 5000":        {5000, "x", 1011, "", true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+				conns := make(chan *hail.Conn, 1)
+				closed := newCloses()
+				s := &hail.Server{Handler: hail.Handler{
+					OnConnect: func(c *hail.Conn, r *http.Request) error {
+						err := c.Send(hail.Text("queued first"))
+						conns <- c
+						return err
+					},
+					OnClose: closed.note,
+				}}
+				p := hailtest.Dial(t, s, "/", opts...)
+				c := <-conns
+				if err := c.Close(tc.code, tc.reason); (err != nil) != tc.wrong {
+					t.Errorf("Close: got %v, want an error: %v", err, tc.wrong)
+				}
+				if err := c.Close(1000, ""); !errors.Is(err, hail.ErrConnClosed) {
+					t.Errorf("second Close: got %v, want ErrConnClosed", err)
+				}
+				if err := c.Send(hail.Text("x")); !errors.Is(err, hail.ErrConnClosed) {
+					t.Errorf("Send after Close: got %v, want ErrConnClosed", err)
+				}
+				if got := p.Receive().String(); got != "queued first" {
+					t.Errorf("got %q, want what was queued before Close", got)
+				}
+				if got := p.WaitClose(); got.Code != tc.sent || got.Reason != tc.sentReason {
+					t.Errorf("close frame: got %v, want %d %q", got, tc.sent, tc.sentReason)
+				}
+				info := closed.next(t)
+				if info.Code != tc.sent || info.Reason != tc.sentReason || info.Cause != hail.CauseClosed || info.Err != nil {
+					t.Errorf("CloseInfo: got %+v, want %d %q, closed, no error", info, tc.sent, tc.sentReason)
+				}
+			})
+		})
+	}
+}
+
+func TestPeerGoneWithoutCloseFrame(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(*hailtest.Peer){"FIN": (*hailtest.Peer).CloseWrite, "RST": (*hailtest.Peer).Reset} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+				closed := newCloses()
+				s := &hail.Server{Handler: hail.Handler{
+					OnClose: closed.note,
+					OnError: func(_ *hail.Conn, err error) { t.Errorf("OnError: %v", err) },
+				}}
+				p := hailtest.Dial(t, s, "/", opts...)
+				p.Receive()
+				leave(p)
+				info := closed.next(t)
+				if info.Code != hail.StatusAbnormalClosure || info.Cause != hail.CausePeerGone || info.Err == nil {
+					t.Errorf("CloseInfo: got %+v, want 1006, peer gone, an error", info)
+				}
+			})
+		})
+	}
+}
+
+func TestSendRefusesWhatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	errs := make(chan error, 8)
+	s := &hail.Server{Handler: hail.Handler{OnConnect: func(c *hail.Conn, _ *http.Request) error {
+		errs <- c.Send(hail.Message{Data: []byte("no type")})
+		errs <- c.Send(hail.Message{Type: 9})
+		errs <- c.TrySend(hail.Text("\xff"))
+		errs <- c.SendJSON(func() {})
+		return c.SendJSON(map[string]int{"n": 1})
+	}}}
+	p := hailtest.Dial(t, s, "/")
+	got := p.Receive()
+	var v struct{ N int }
+	if err := got.JSON(&v); err != nil || v.N != 1 || got.Type != hail.MessageText {
+		t.Errorf("got %v %q, %v, want only the JSON", got.Type, got, err)
+	}
+	for range 4 {
+		if err := <-errs; err == nil || errors.Is(err, hail.ErrConnClosed) {
+			t.Errorf("got %v, want what is wrong with the message", err)
+		}
+	}
+}
+
+func TestSendCopies(t *testing.T) {
+	t.Parallel()
+	s := &hail.Server{Handler: hail.Handler{OnConnect: func(c *hail.Conn, _ *http.Request) error {
+		b := []byte("original")
+		err := c.Send(hail.Binary(b))
+		copy(b, "xxxxxxxx")
+		return err
+	}}}
+	p := hailtest.Dial(t, s, "/")
+	if got := p.Receive().String(); got != "original" {
+		t.Errorf("got %q, want what was sent", got)
+	}
+}
+
+func TestDataMayBeKept(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		var kept [][]byte
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: accept,
+			OnMessage: func(c *hail.Conn, m hail.Message) error {
+				kept = append(kept, m.Data)
+				if m.String() == "check" {
+					for i, b := range kept[:len(kept)-1] {
+						if want := bytes.Repeat([]byte{byte(i)}, 1+i*997); !bytes.Equal(b, want) {
+							return fmt.Errorf("message %d has changed", i)
+						}
+					}
+				}
+				return nil
+			},
+		}, Options: hail.Options{Compression: true}}
+		p := hailtest.Dial(t, s, "/", opts...)
+		for i := range 60 {
+			p.Send(hail.Binary(bytes.Repeat([]byte{byte(i)}, 1+i*997)))
+		}
+		p.Send(hail.Text("check"))
+		if got := p.Close(hail.StatusNormalClosure, ""); got.Code != hail.StatusNormalClosure {
+			t.Errorf("close: got %v, want 1000", got)
+		}
+	})
+}
+
+func TestReuseBuffers(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		s := &hail.Server{
+			Handler: hailtest.Overwrite(hail.Handler{OnConnect: accept, OnMessage: hail.Echo}),
+			Options: hail.Options{Compression: true, ReuseBuffers: true},
+		}
+		p := hailtest.Dial(t, s, "/", opts...)
+		for i := range 60 {
+			p.Send(hail.Binary(bytes.Repeat([]byte{byte(i)}, 1+i*997)))
+		}
+		for i := range 60 {
+			if got, want := p.Receive().Data, bytes.Repeat([]byte{byte(i)}, 1+i*997); !bytes.Equal(got, want) {
+				t.Fatalf("message %d: got %d bytes, want %d of %d", i, len(got), len(want), i)
+			}
+		}
+	})
+}
+
+func TestStateAndIdentity(t *testing.T) {
+	t.Parallel()
+	s := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error {
+			if c.State() != nil {
+				t.Errorf("State at first: got %v, want nil", c.State())
+			}
+			c.SetState(r.URL.Query().Get("name"))
+			return nil
+		},
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			return c.Send(hail.Text(fmt.Sprintf("%v %d %v", c.State(), c.ID(), c.RemoteAddr())))
+		},
+	}}
+	for i, name := range []string{"ann", "bob"} {
+		p := hailtest.Dial(t, s, "/?name="+name, hailtest.RemoteAddr("127.0.0.9:1234"))
+		p.Send(hail.Text("?"))
+		if got, want := p.Receive().String(), fmt.Sprintf("%s %d 127.0.0.9:1234", name, i+1); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestConnsAndLen(t *testing.T) {
+	t.Parallel()
+	closed := newCloses()
+	s := &hail.Server{Handler: hail.Handler{OnClose: closed.note}}
+	if got := s.Len(); got != 0 {
+		t.Errorf("Len of the zero value: got %d", got)
+	}
+	var peers []*hailtest.Peer
+	for range 20 {
+		p := hailtest.Dial(t, s, "/")
+		p.Receive()
+		peers = append(peers, p)
+	}
+	waitFor(t, func() bool { return s.Len() == 20 })
+	for c := range s.Conns() {
+		c.Send(hail.Text("to all"))
+	}
+	for _, p := range peers {
+		if got := p.Receive().String(); got != "to all" {
+			t.Errorf("got %q", got)
+		}
+	}
+	for range s.Conns() {
+		break // must not hold anything
+	}
+	for _, p := range peers {
+		p.Close(hail.StatusNormalClosure, "")
+		closed.next(t)
+	}
+	if got := s.Len(); got != 0 {
+		t.Errorf("Len at the end: got %d", got)
+	}
+}
+
+// waitFor waits for what has no signal of its own.
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatal("not so after 20 s")
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestRepliesOfABatchDoNotWaitForASlowCallback(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: accept,
+			OnMessage: func(c *hail.Conn, m hail.Message) error {
+				if m.String() == "slow" {
+					time.Sleep(5 * time.Second)
+				}
+				return c.Send(m)
+			},
+		}}
+		p := hailtest.Dial(t, s, "/")
+		var batch []byte
+		for _, text := range []string{"a", "b", "slow", "c"} {
+			batch = append(batch, hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte(text)}.Bytes()...)
+		}
+		start := time.Now()
+		p.Write(batch)
+		for _, want := range []string{"a", "b"} {
+			if got := p.Receive().String(); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		if waited := time.Since(start); waited > 2*time.Millisecond {
+			t.Errorf("the first replies took %v, want at most about a millisecond", waited)
+		}
+		for _, want := range []string{"slow", "c"} {
+			if got := p.Receive().String(); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+		p.Close(hail.StatusNormalClosure, "")
+	})
+}

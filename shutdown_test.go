@@ -1,0 +1,260 @@
+package hail_test
+
+// The server's end: Shutdown drains and spreads, Close cuts.
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+func TestShutdownClosesWithGoingAway(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		closed := newCloses()
+		ctxs := make(chan context.Context, 4)
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: func(c *hail.Conn, _ *http.Request) error { ctxs <- c.Context(); return nil },
+			OnClose:   closed.note,
+		}}
+		var peers []*hailtest.Peer
+		for range 4 {
+			peers = append(peers, hailtest.Dial(t, s, "/", opts...))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		for _, p := range peers {
+			if got := p.WaitClose(); got.Code != hail.StatusGoingAway {
+				t.Errorf("close frame: got %v, want 1001", got)
+			}
+			if info := closed.next(t); info.Code != hail.StatusGoingAway || info.Cause != hail.CauseShutdown || info.Err != nil {
+				t.Errorf("CloseInfo: got %+v, want a clean 1001, shutdown", info)
+			}
+			if err := context.Cause(<-ctxs); !errors.Is(err, hail.ErrServerClosed) || !errors.Is(err, hail.ErrConnClosed) {
+				t.Errorf("context's cause: got %v, want ErrServerClosed and ErrConnClosed", err)
+			}
+		}
+		if got := s.Len(); got != 0 {
+			t.Errorf("Len: got %d, want 0", got)
+		}
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("second Shutdown: %v", err)
+		}
+	})
+}
+
+func TestShutdownRefusesNewRequests(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*hail.Server) error{
+		"Shutdown": func(s *hail.Server) error { return s.Shutdown(context.Background()) },
+		"Close":    (*hail.Server).Close,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &hail.Server{Options: hail.Options{Logger: quiet}}
+			if err := end(s); err != nil {
+				t.Errorf("got %v", err)
+			}
+			got := hailtest.Handshake(t, s, "/")
+			if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" || !got.Close {
+				t.Errorf("got %s, headers %v, want 503 with Retry-After and Connection: close", got.Status, got.Header)
+			}
+		})
+	}
+}
+
+func TestShutdownLetsCallbacksFinishAndFlushes(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		running, finish := make(chan struct{}), make(chan struct{})
+		closed := newCloses()
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: accept,
+			OnMessage: func(c *hail.Conn, m hail.Message) error {
+				close(running)
+				<-finish
+				if err := c.Context().Err(); err != nil {
+					t.Errorf("the context of a callback that Shutdown waits for ended: %v", err)
+				}
+				return c.Send(hail.Text("the answer"))
+			},
+			OnClose: closed.note,
+		}, Options: hail.Options{Logger: quiet}}
+		p := hailtest.Dial(t, s, "/", opts...)
+		p.Send(hail.Text("the question"))
+		<-running
+		done := make(chan error)
+		go func() { done <- s.Shutdown(t.Context()) }()
+		idle := hailtest.Handshake(t, s, "/")
+		for idle.StatusCode != http.StatusServiceUnavailable { // until Shutdown has begun
+			idle = hailtest.Handshake(t, s, "/")
+		}
+		close(finish)
+		if got := p.Receive().String(); got != "the answer" {
+			t.Errorf("got %q, want the running callback's answer", got)
+		}
+		if got := p.WaitClose(); got.Code != hail.StatusGoingAway {
+			t.Errorf("close frame: got %v, want 1001", got)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+func TestShutdownCutsAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		closed := newCloses()
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: accept,
+			OnMessage: func(c *hail.Conn, m hail.Message) error {
+				<-c.Context().Done()
+				return nil
+			},
+			OnClose: closed.note,
+		}, Options: hail.Options{CloseTimeout: time.Minute}}
+		good := hailtest.Dial(t, s, "/")
+		busy := hailtest.Dial(t, s, "/")
+		busy.Send(hail.Text("block"))
+		gone := hailtest.Dial(t, s, "/")
+		gone.Vanish()
+		synctest.Wait()
+
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		err := s.Shutdown(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "2 of 2 connections cut") {
+			t.Errorf("Shutdown: got %v, want that 2 of 2 were cut", err)
+		}
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("Shutdown took %v, want the 3 s of its ctx", took)
+		}
+		if got := good.WaitClose(); got.Code != hail.StatusGoingAway {
+			t.Errorf("close frame: got %v, want 1001", got)
+		}
+		for range 3 {
+			if info := closed.next(t); info.Cause != hail.CauseShutdown {
+				t.Errorf("CloseInfo: got %+v, want cause shutdown", info)
+			}
+		}
+	})
+}
+
+func TestShutdownTellsOfCallbacksThatDoNotEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		finish := make(chan struct{})
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: accept,
+			OnMessage: func(*hail.Conn, hail.Message) error { <-finish; return nil },
+		}}
+		p := hailtest.Dial(t, s, "/")
+		p.Send(hail.Text("block"))
+		synctest.Wait()
+		start := time.Now()
+		if err := s.Close(); err == nil || !strings.Contains(err.Error(), "1 callbacks still run") {
+			t.Errorf("Close: got %v, want that a callback still runs", err)
+		}
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("Close took %v, want CloseTimeout", took)
+		}
+		close(finish)
+		if err := s.Close(); err != nil {
+			t.Errorf("second Close: %v", err)
+		}
+	})
+}
+
+func TestCloseCutsAtOnce(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		closed := newCloses()
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: accept,
+			OnMessage: func(c *hail.Conn, _ hail.Message) error { <-c.Context().Done(); return nil },
+			OnClose:   closed.note,
+		}}
+		idle := hailtest.Dial(t, s, "/", opts...)
+		busy := hailtest.Dial(t, s, "/", opts...)
+		busy.Send(hail.Text("block"))
+		waitFor(t, func() bool { return s.Stats().Received == 1 && s.Len() == 2 })
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		for _, p := range []*hailtest.Peer{idle, busy} {
+			if got := p.WaitClose(); got.Code != hail.StatusAbnormalClosure {
+				t.Errorf("close frame: got %v, want none", got)
+			}
+			if info := closed.next(t); info.Cause != hail.CauseServerClosed || info.Code != hail.StatusAbnormalClosure {
+				t.Errorf("CloseInfo: got %+v, want 1006, server closed", info)
+			}
+		}
+	})
+}
+
+// TestShutdownSpreads holds the pace of the closes against what is promised.
+func TestShutdownSpreads(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		conns   int
+		timeout time.Duration // 0: none
+		last    time.Duration // about when the last close is sent
+	}{
+		"without a deadline": {600, 0, 600 * time.Millisecond},
+		"enough time":        {600, time.Minute, 600 * time.Millisecond},
+		"less time":          {600, 400 * time.Millisecond, 300 * time.Millisecond},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				times := make(chan time.Time, tc.conns)
+				s := &hail.Server{Handler: hail.Handler{
+					OnConnect: accept,
+					OnClose:   func(*hail.Conn, hail.CloseInfo) { times <- time.Now() },
+				}}
+				for range tc.conns {
+					hailtest.Dial(t, s, "/")
+				}
+				synctest.Wait()
+				ctx := t.Context()
+				if tc.timeout > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tc.timeout)
+					defer cancel()
+				}
+				start := time.Now()
+				if err := s.Shutdown(ctx); err != nil {
+					t.Fatalf("Shutdown: %v", err)
+				}
+				close(times)
+				quarters := [5]int{}
+				var last time.Duration
+				for at := range times {
+					last = max(last, at.Sub(start))
+					quarters[min(4, int(4*at.Sub(start)/tc.last))]++
+				}
+				if last < tc.last*9/10 || last > tc.last*11/10 {
+					t.Errorf("the last close came after %v, want about %v", last, tc.last)
+				}
+				for i, n := range quarters[:4] {
+					if share := tc.conns / 4; n < share*8/10 || n > share*12/10 {
+						t.Errorf("quarter %d of the time: %d closes, want about %d", i+1, n, share)
+					}
+				}
+			})
+		})
+	}
+}
