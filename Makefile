@@ -1,0 +1,34 @@
+# What a developer of hail does, by name. Go is all it takes, but for e2e, which also needs Node.
+
+FUZZTIME ?= 30s
+
+# The race detector needs cgo; Go turns that off where there is no C compiler.
+race := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+.PHONY: help test lint e2e bench fuzz vuln rename
+
+help: ## Show this list
+	@sed -nE 's/^([a-z0-9]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do \
+		printf '  make %-8s %s\n' "$$verb" "$$text"; done
+
+test: ## Test every module
+	@scripts/each.sh go test $(race) -shuffle=on ./...
+	go test -run Allocations . ./internal/...
+
+lint: ## Check every module: gofmt, vet, staticcheck; build the library for other systems
+	@scripts/lint.sh
+
+e2e: ## Drive examples/greeter with the ws client and with Chromium; installs both
+	@RACE=$(race) scripts/e2e.sh
+
+bench: ## Run the library's benchmarks
+	go test -run '^$$' -bench . -benchmem . ./internal/...
+
+fuzz: ## Run each fuzz target for FUZZTIME (30s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+vuln: ## Look for known vulnerabilities in what is imported; needs the network
+	@scripts/each.sh go tool -modfile="$(CURDIR)/tools/go.mod" govulncheck ./...
+
+rename: ## Change the module path everywhere to MODULE
+	@scripts/rename.sh '$(MODULE)'

@@ -1,0 +1,100 @@
+// Greeter is the server hail grew from: it greets each connection with `something`, answers each message with
+// `something123`, and prints what happens. A page to try it with is served at /, the WebSocket at /ws.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"flag"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"example.com/hail"
+)
+
+//go:embed page.html
+var page []byte
+
+// drainTime is how long connections get to finish once the program is told to stop.
+const drainTime = 10 * time.Second
+
+func main() {
+	addr := flag.String("addr", "localhost:8080", "address to listen on")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
+	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
+	slog.SetDefault(log) // what hail itself has to say, such as why it refused a request, goes there too
+	ln, err := net.Listen("tcp", *addr)
+	if err == nil {
+		log.Info("listening", "url", "http://"+ln.Addr().String()+"/")
+		err = serve(ctx, ln, log)
+	}
+	if err != nil {
+		log.Error("stopped", "err", err)
+		os.Exit(1)
+	}
+}
+
+// serve serves on ln until ctx ends; then it drains.
+func serve(ctx context.Context, ln net.Listener, log *slog.Logger) error {
+	ws := newServer(log)
+	srv := &http.Server{Handler: routes(ws), ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+
+	log.Info("draining", "conns", ws.Len())
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	// Connections first: whoever reconnects meanwhile is told 503 and when to come back.
+	if err := ws.Shutdown(ctx); err != nil {
+		log.Warn("drained", "err", err)
+	}
+	return srv.Shutdown(ctx)
+}
+
+// routes returns the program's handler: the page and the WebSocket.
+func routes(ws http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws", ws)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Write(page)
+	})
+	return mux
+}
+
+// newServer returns a server that does what a zero [hail.Server] does, and prints it.
+func newServer(log *slog.Logger) *hail.Server {
+	greet := hail.Greet(hail.Text(hail.DefaultGreeting))
+	reply := hail.Reply(hail.Text(hail.DefaultReply))
+	return &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error {
+			log.Info("open", "conn", c.ID(), "path", r.URL.Path) // never the query: tokens travel there
+			return greet(c, r)
+		},
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			log.Info("message", "conn", c.ID(), "type", m.Type, "data", m.String())
+			return reply(c, m)
+		},
+		OnClose: func(c *hail.Conn, info hail.CloseInfo) {
+			log.Info("close", "conn", c.ID(), "code", int(info.Code), "reason", info.Reason,
+				"cause", info.Cause, "err", info.Err)
+		},
+		OnError: func(c *hail.Conn, err error) {
+			log.Error("error", "conn", c.ID(), "err", err)
+		},
+	}}
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Builds the greeter and drives it from outside: with the ws client and with a browser. Installs what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/../e2e"
+
+install_chromium() {
+  command -v apt-get >/dev/null || return
+  echo "e2e: no Chromium found; installing it with apt-get"
+  local sudo=
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  $sudo apt-get -o Acquire::Retries=3 update -q >/dev/null &&
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -q --no-install-recommends chromium fonts-dejavu-core >/dev/null
+}
+
+# find_chromium sets CHROMIUM to a browser the tests can drive.
+find_chromium() {
+  [ -z "${CHROMIUM:-}" ] || return 0
+  CHROMIUM=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
+}
+
+command -v node >/dev/null || { echo "e2e: needs Node 20.14 or later" >&2; exit 1; }
+find_chromium || { install_chromium && find_chromium; } || {
+  echo "e2e: no Chromium and no way to install it; install one, or name one in \$CHROMIUM" >&2
+  exit 1
+}
+export CHROMIUM
+
+# npm ci starts from scratch each time: only when the lock file has changed.
+if ! cmp -s package-lock.json node_modules/.installed; then
+  npm ci --loglevel=error >/dev/null
+  cp package-lock.json node_modules/.installed
+fi
+
+mkdir -p artifacts
+(cd .. && go build ${RACE:-} -o e2e/artifacts/greeter ./examples/greeter)
+
+# Each test has a time limit of its own; --test-timeout ends a file that hangs all the same.
+GREETER=$PWD/artifacts/greeter exec node --test --test-timeout=240000 --test-force-exit --test-reporter=spec
