@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -112,7 +113,8 @@ func (g *gate) len() int {
 func clientAddr(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return r.RemoteAddr
+		// Middleware that knows the client behind a proxy may leave the port out.
+		host = strings.Trim(r.RemoteAddr, "[]")
 	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil {

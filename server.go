@@ -85,13 +85,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, refusal)
 		return
 	}
+	accepted := false
+	defer func() {
+		if !accepted { // by an error or a panic of w's
+			s.gate.leave(addr)
+		}
+	}()
 	neg := link.Negotiation{Subprotocols: s.options.Subprotocols, Compression: s.options.Compression}
 	l, err := link.Accept(w, r, neg, &s.link)
 	if err != nil {
-		s.gate.leave(addr)
 		s.acceptFailed(w, r, err)
 		return
 	}
+	accepted = true
 	s.stats.accepted.Add(1)
 	newConn(s, l, addr, r).open(r)
 }

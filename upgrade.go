@@ -96,9 +96,13 @@ func notHijackable(w http.ResponseWriter, err error) *refusal {
 		detail: fmt.Sprintf("%s cannot be hijacked: %s", writerName(w), hint)}
 }
 
-// writerName names the innermost ResponseWriter that can be reached, which is the one in the way.
+// writerName names the ResponseWriter that is in the way: the first that has a
+// Hijack of its own, or the innermost that can be reached.
 func writerName(w http.ResponseWriter) string {
 	for {
+		if _, ok := w.(http.Hijacker); ok {
+			break
+		}
 		outer, ok := w.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
 			break

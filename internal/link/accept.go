@@ -89,7 +89,7 @@ func (hs *handshake) Write(p []byte) (int, error) { return hs.text.Write(p) }
 
 // Hijack takes the connection over, answers the request, and gives the engine the shim.
 func (hs *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, brw, err := http.NewResponseController(hs.outer).Hijack()
+	nc, brw, err := hs.takeOver()
 	if err != nil {
 		hs.err = &HijackError{err}
 		return nil, nil, err
@@ -110,12 +110,26 @@ func (hs *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		bufio.NewReaderSize(shim, engineBuffer), bufio.NewWriterSize(shim, engineBuffer)), nil
 }
 
+// takeOver hijacks. Some wrappers panic where the writer they wrap cannot be hijacked.
+func (hs *handshake) takeOver() (nc net.Conn, brw *bufio.ReadWriter, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%T panicked: %v", hs.outer, v)
+		}
+	}()
+	return http.NewResponseController(hs.outer).Hijack()
+}
+
 // respond writes the response: the engine's headers, and what handlers in front have set.
 func (hs *handshake) respond(nc net.Conn) error {
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	hs.header.Write(&b)
-	hs.outer.Header().WriteSubset(&b, notForUpgrade)
+	for name, values := range hs.outer.Header() {
+		if !notForUpgrade[http.CanonicalHeaderKey(name)] {
+			http.Header{name: values}.Write(&b)
+		}
+	}
 	b.WriteString("\r\n")
 	nc.SetWriteDeadline(time.Now().Add(responseTimeout))
 	_, err := nc.Write(b.Bytes())
