@@ -1,0 +1,32 @@
+package mount_test
+
+// Every framework, held to the same expectations. What only one of them has is tested in its own file.
+
+import (
+	"testing"
+
+	"example.com/hail/hailtest"
+	"example.com/hail/mount/internal/ginmount"
+	"example.com/hail/mount/internal/rig"
+)
+
+func TestMain(m *testing.M) { hailtest.Main(m) }
+
+func TestFrameworks(t *testing.T) {
+	t.Parallel()
+	for _, f := range []rig.Framework{
+		serveMux(),
+		stripPrefix(),
+		chiRouter(),
+		ginmount.Framework(),
+		echo4(),
+		echo5(),
+		gorilla(),
+		otel(),
+	} {
+		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
+			rig.Run(t, f)
+		})
+	}
+}
