@@ -31,13 +31,13 @@ const (
 	StatusBadGateway              = websocket.StatusBadGateway              // 1014
 )
 
-// CloseError is the error by which a callback chooses the close code and the reason:
-// returned from OnConnect or OnMessage, wrapped or not, it ends the connection with them.
+// CloseError is the error by which a callback chooses the close code and the reason: returned from
+// OnConnect or OnMessage, by value or pointer, wrapped or not, it ends the connection with them.
 // A reason over 123 bytes is cut at a character's boundary. A code that may not be sent becomes 1011.
 // It is the protocol engine's type.
 type CloseError = websocket.CloseError
 
-// Cause says who ended a connection, and why. The set is closed; new causes may be added to it.
+// Cause says who ended a connection, and why. Later versions may add causes: give a switch a default.
 type Cause int
 
 const (
@@ -95,7 +95,7 @@ func (c Cause) String() string {
 
 // CloseInfo says how a connection ended.
 type CloseInfo struct {
-	// Code is that of the close frame that was sent or received first,
+	// Code is that of the close frame that was sent or received first, 1005 where that had no code,
 	// 1006 where no close frame was exchanged.
 	Code StatusCode
 	// Reason is that of the same close frame, "" for none.
@@ -114,7 +114,7 @@ var (
 	// ErrConnClosed is returned by Conn's methods once the connection is closing or closed.
 	ErrConnClosed = errors.New("hail: connection closed")
 	// ErrQueueFull is returned by Conn.TrySend where Options.SendQueue has no room for the message,
-	// and by Conn.Send where it had none for Options.WriteTimeout.
+	// by Conn.Send where it had none for Options.WriteTimeout, and by both for a message that is larger than it.
 	ErrQueueFull = errors.New("hail: send queue full")
 )
 
@@ -124,7 +124,7 @@ type PanicError struct {
 	Stack []byte // the stack of its goroutine, as [runtime/debug.Stack] prints it
 }
 
-// Error returns the panic's value; the stack is not in it.
+// Error returns a text with the panic's value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("hail: callback panicked: %v", e.Value) }
 
 // Unwrap returns the panic's value where it is an error, else nil.
@@ -177,6 +177,8 @@ func chosenClose(err error) (CloseError, bool) {
 	switch e := err.(type) {
 	case CloseError:
 		return e, true
+	case *CloseError:
+		return *e, true
 	case *endError:
 	case interface{ Unwrap() error }:
 		return chosenClose(e.Unwrap())

@@ -50,13 +50,13 @@ type Conn struct {
 	late  error     // for OnError, where no callback could run at the time
 }
 
-// ID returns the connection's number, counted from 1 and never used again by its Server.
+// ID returns the connection's number, counted from 1, which no other connection of its Server has.
 func (c *Conn) ID() uint64 { return c.id }
 
 // Send queues m to be written, behind what was queued before, and copies its data. Where the queue has no room
 // (Options.SendQueue) it waits, at most Options.WriteTimeout. nil means queued, in order; should the connection
-// end before m is written, CloseInfo.Err and Stats say so. The error is ErrConnClosed, ErrQueueFull, or says
-// what is wrong with m.
+// end before m is written, CloseInfo.Err and Stats say so. The error is ErrConnClosed, ErrQueueFull (at once where
+// m is larger than the queue), or says what is wrong with m.
 func (c *Conn) Send(m Message) error { return c.send(m, true) }
 
 // TrySend is Send that never waits: where the queue has no room it returns ErrQueueFull at once.
@@ -129,9 +129,11 @@ func sendable(code StatusCode) bool {
 }
 
 // Context returns a context with the values of the request's context. It ends when the connection does: with the
-// peer's close frame, its disappearance (while a callback runs, where the system tells), or at the latest before
-// OnClose. [context.Cause] then gives an error that is ErrConnClosed, and ErrServerClosed where the server ended it,
-// and in which errors.As finds a CloseError.
+// peer's close frame or disappearance, or when the connection is cut, at the latest before OnClose. While a callback
+// runs nobody reads; over plain TCP on Linux a peer that disappears then is noticed all the same, in the callback's
+// first half second with a delay. Conn.Close does not end it at once: the peer's answer does, or CloseTimeout.
+// [context.Cause] then gives an error that is ErrConnClosed, and ErrServerClosed where Server.Shutdown or
+// Server.Close ended the connection, and in which errors.As finds a CloseError.
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // RemoteAddr returns the address of the transport's peer, which may be a proxy.
@@ -217,7 +219,6 @@ func (c *Conn) turn() bool {
 // receive handles one message.
 func (c *Conn) receive(in link.Message) {
 	s := c.server
-	c.shard.received.Add(1)
 	m := Message{MessageBinary, in.Data}
 	if in.Text {
 		m.Type = MessageText
@@ -234,6 +235,7 @@ func (c *Conn) receive(in link.Message) {
 	if !c.calls.enter() {
 		return // the server shuts down
 	}
+	c.shard.received.Add(1)
 	if err := c.callMessage(m); err != nil {
 		c.callbackFailed(err)
 		return

@@ -1,6 +1,6 @@
 // Package hail serves WebSocket connections that handle messages (RFC 6455).
 //
-// A [Server] is an [net/http.Handler]: it is mounted in the mux that a service already has.
+// A [Server] is an http.Handler: it is mounted in the mux that a service already has.
 // Up to four callbacks say what happens; each may be left out.
 //
 //	http.Handle("/ws", &hail.Server{

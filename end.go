@@ -92,14 +92,8 @@ func (c *Conn) endContext() {
 
 // drain closes the connection for Server.Shutdown, behind the callback that runs.
 func (c *Conn) drain() {
-	for !c.calls.mark(callDrains) {
-		if c.calls.shut() {
-			c.end(CloseInfo{Code: StatusGoingAway, Cause: CauseShutdown})
-			return
-		}
-		if !c.calls.running() && c.calls.v.Load() == callShut {
-			return
-		}
+	if c.calls.drain() {
+		c.end(CloseInfo{Code: StatusGoingAway, Cause: CauseShutdown})
 	}
 }
 
@@ -118,6 +112,10 @@ func (c *Conn) callbackFailed(err error) {
 	if isEndOf(c, err) {
 		return // whatever ends the connection tells why
 	}
+	if errors.Is(err, ErrQueueFull) && c.stalled() {
+		c.lose(CauseWriteTimeout, errNoProgress)
+		return // it was only a matter of who noticed first
+	}
 	info := CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CauseCallback, Err: err}
 	var panicked *PanicError
 	if errors.As(err, &panicked) {
@@ -126,6 +124,12 @@ func (c *Conn) callbackFailed(err error) {
 		info.Code, info.Reason = chosen.Code, wire.CutReason(chosen.Reason)
 	}
 	c.fail(info, false)
+}
+
+// stalled reports whether the peer has taken nothing for WriteTimeout.
+func (c *Conn) stalled() bool {
+	limit, stall := c.server.options.WriteTimeout, c.link.Stamps.Stall.Get()
+	return limit > 0 && stall != 0 && c.server.clock.Tick()-stall >= limit
 }
 
 func (c *Conn) isEnding() bool {

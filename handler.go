@@ -13,12 +13,13 @@ import (
 
 // Handler is a Server's callbacks. For one connection they are called one at a time, in the order
 // OnConnect, OnMessage..., OnClose, with OnError between where something goes wrong; for different connections
-// by several goroutines at once. A callback may block: it delays its own connection only, until the peer's
-// messages fill the socket's buffers. A panic is caught.
+// by several goroutines at once. A callback may block: only its own connection waits, whose pings are not
+// answered meanwhile and whose peer's silence is not counted. A panic is caught.
 type Handler struct {
 	// OnConnect is called after the upgrade and before anything is read; it may send. An error refuses the
-	// connection: it is closed with 1011, or with the code and reason of a CloseError. The request may be used
-	// until OnConnect returns, not later: routers reuse theirs. Default: Greet(Text(DefaultGreeting)).
+	// connection: it is closed with 1011, or with the code and reason of a CloseError. (The handshake has been
+	// answered by then: to refuse with an HTTP status, use middleware.) The request may be used until OnConnect
+	// returns, not later: routers reuse theirs. Default: Greet(Text(DefaultGreeting)).
 	OnConnect func(c *Conn, r *http.Request) error
 
 	// OnMessage is called with each message, in the order of arrival. An error closes the connection, as
@@ -29,9 +30,10 @@ type Handler struct {
 	// has ended. Nothing can be sent any more. Default: nothing.
 	OnClose func(c *Conn, info CloseInfo)
 
-	// OnError is told what went wrong, before OnClose: the error of a callback, its panic as a *PanicError,
-	// or what rule or limit the peer broke. A peer that is merely lost is not an error: CloseInfo says it.
-	// Default: Options.Logger at Error.
+	// OnError is told what went wrong, before the close frame is sent: the error of a callback, a CloseError
+	// too, its panic as a *PanicError, or what rule or limit the peer broke. It may still send. A peer that is lost,
+	// or cut for silence or for taking nothing, is not reported here: CloseInfo.Err says it.
+	// Default: Options.Logger at Error, or Debug for a CloseError.
 	OnError func(c *Conn, err error)
 }
 
@@ -69,21 +71,28 @@ func (t *turnstile) leave() int32 { return t.v.Swap(callFree) }
 
 func (t *turnstile) running() bool { return t.v.Load()&callRuns != 0 }
 
-// mark sets a bit while a callback runs, and reports whether one did and had it not set.
-func (t *turnstile) mark(bit int32) bool {
+// watch sets callWatched while a callback runs, and reports whether one did and had it not set.
+func (t *turnstile) watch() bool {
+	v := t.v.Load()
+	// Where this fails the next sweep tries again.
+	return v&callRuns != 0 && v&callWatched == 0 && t.v.CompareAndSwap(v, v|callWatched)
+}
+
+// drain lets no further callback start, and reports whether none runs: else the one that does
+// finds callDrains when it leaves. A second drain does nothing.
+func (t *turnstile) drain() bool {
 	for {
 		v := t.v.Load()
-		if v&callRuns == 0 || v&bit != 0 {
+		switch {
+		case v == callShut || v&callDrains != 0:
 			return false
-		}
-		if t.v.CompareAndSwap(v, v|bit) {
+		case v == callFree && t.v.CompareAndSwap(v, callShut):
 			return true
+		case v&callRuns != 0 && t.v.CompareAndSwap(v, v|callDrains):
+			return false
 		}
 	}
 }
-
-// shut lets no callback start, unless one runs.
-func (t *turnstile) shut() bool { return t.v.CompareAndSwap(callFree, callShut) }
 
 // callConnect runs OnConnect.
 func (c *Conn) callConnect(r *http.Request) (err error) {
@@ -105,12 +114,7 @@ func (c *Conn) callMessage(m Message) (err error) {
 
 // called is deferred around OnConnect and OnMessage.
 func (c *Conn) called(done *bool, err *error) {
-	bits := c.calls.leave()
-	if bits&callWatched != 0 {
-		c.watchMu.Lock() // the sweep has begun to watch
-		c.link.Unwatch()
-		c.watchMu.Unlock()
-	}
+	c.leaveCall()
 	if !*done {
 		if v := recover(); v != nil {
 			*err = c.panicked(v)
@@ -119,9 +123,17 @@ func (c *Conn) called(done *bool, err *error) {
 			c.fail(CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CausePanic, Err: errGoexit}, false)
 		}
 	}
-	if bits&callDrains != 0 {
-		c.draining = true
+}
+
+// leaveCall ends what enter of calls has begun.
+func (c *Conn) leaveCall() {
+	bits := c.calls.leave()
+	if bits&callWatched != 0 {
+		c.watchMu.Lock() // the sweep has begun to watch
+		c.link.Unwatch()
+		c.watchMu.Unlock()
 	}
+	c.draining = c.draining || bits&callDrains != 0
 }
 
 // panicked makes a caught panic an error.
@@ -137,7 +149,11 @@ func (c *Conn) report(err error) {
 		c.logError(err)
 		return
 	}
+	entered := c.calls.enter()
 	defer func() {
+		if entered {
+			c.leaveCall()
+		}
 		if v := recover(); v != nil {
 			c.logError(fmt.Errorf("OnError: %w", c.panicked(v)))
 		}
@@ -160,10 +176,14 @@ func (c *Conn) callClose(info CloseInfo) {
 }
 
 func (c *Conn) logError(err error) {
+	level := slog.LevelError
+	if _, ok := chosenClose(err); ok {
+		level = slog.LevelDebug // a close that was meant
+	}
 	attrs := []slog.Attr{slog.Uint64("conn", c.id), slog.String("err", err.Error())}
 	var p *PanicError
 	if errors.As(err, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
 	}
-	c.server.options.Logger.LogAttrs(c.ctx, slog.LevelError, "hail: error", attrs...)
+	c.server.options.Logger.LogAttrs(c.ctx, level, "hail: error", attrs...)
 }

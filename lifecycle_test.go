@@ -143,8 +143,9 @@ func TestCallbacksRunInOrderOneAtATime(t *testing.T) {
 			p.Send(hail.Text(fmt.Sprint(i)))
 			want = append(want, fmt.Sprint(i))
 		}
-		p.Send(hail.Text("last"))
-		p.Send(hail.Text("too late"))
+		p.Write(slices.Concat(
+			hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("last")}.Bytes(),
+			hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("too late")}.Bytes()))
 		if got := p.WaitClose(); got.Code != hail.StatusInternalError {
 			t.Errorf("close: got %v, want 1011", got)
 		}

@@ -25,14 +25,14 @@ type Message struct {
 	Type MessageType
 	// Data is the payload. In OnMessage it belongs to the callback, which may keep and change it,
 	// unless Options.ReuseBuffers is set: then it is valid until the callback returns.
-	// Text that arrives is valid UTF-8, and must be to be sent.
+	// Text must be valid UTF-8 to be sent; text that arrives is.
 	Data []byte
 }
 
 // Text returns a text message.
 func Text(s string) Message { return Message{MessageText, []byte(s)} }
 
-// Binary returns a binary message. It keeps b.
+// Binary returns a binary message. It does not copy b: do not change it before the message is sent.
 func Binary(b []byte) Message { return Message{MessageBinary, b} }
 
 // String returns the payload as a string.
@@ -49,12 +49,12 @@ const (
 	DefaultReply = "something123"
 )
 
-// Greet returns an OnConnect callback that sends m. It keeps m.
+// Greet returns an OnConnect callback that sends m, whose data may not be changed afterwards.
 func Greet(m Message) func(*Conn, *http.Request) error {
 	return func(c *Conn, _ *http.Request) error { return c.Send(m) }
 }
 
-// Reply returns an OnMessage callback that sends m for each message. It keeps m.
+// Reply returns an OnMessage callback that sends m for each message; its data may not be changed afterwards.
 func Reply(m Message) func(*Conn, Message) error {
 	return func(c *Conn, _ Message) error { return c.Send(m) }
 }

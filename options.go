@@ -10,20 +10,21 @@ import (
 	"time"
 )
 
-// Options are a Server's limits and policies. The zero value of each field stands for its default,
-// a negative one turns it off. They are read once, by the first request or call: later changes have no effect.
+// Options are a Server's limits and policies. The zero value of each field stands for its default, a negative number
+// or duration turns the limit off. They are read once, by the Server's first request, Shutdown or Close.
 type Options struct {
 	// Origins are the origins, besides the request's own host, from which browsers may connect
 	// (RFC 6455 section 10.2). A pattern is a host, such as "example.com" or "*.example.com:8443",
 	// or an origin with its scheme, such as "https://app.example.com" or "weapp://*"; an asterisk stands
-	// for any run of characters within it, and a port that is the scheme's own may be left out.
+	// for any run of characters, dots included, and as the port for any port. A port that is the scheme's own may
+	// be left out.
 	// "null" admits the origin null (sandboxed frames, files), "*" every origin.
 	// Others get 403. A request without Origin does not come from a browser's page and is accepted.
 	// A malformed pattern panics. Default: the request's own host only.
 	Origins []string
 
-	// Subprotocols are the subprotocols that the server speaks, the preferred first (RFC 6455 section 1.9).
-	// The first that the client offers too is chosen, else none. Default: none.
+	// Subprotocols are the subprotocols that the server speaks (RFC 6455 section 1.9). Of those that the client
+	// offers, the first that is among them is chosen, else none. Default: none.
 	Subprotocols []string
 
 	// Compression negotiates permessage-deflate without context takeover (RFC 7692) with clients that offer it.
@@ -36,11 +37,12 @@ type Options struct {
 	ReuseBuffers bool
 
 	// ReadLimit is the most bytes a message may have, after decompression. A longer one closes
-	// the connection with 1009, before memory is taken for it. Negative: no limit. Default: 65536 (64 KiB).
+	// the connection with 1009, before more memory than that is taken. Negative: no limit. Default: 65536 (64 KiB).
 	ReadLimit int64
 
 	// SendQueue is the most bytes of messages, with their frame headers, that wait for one connection's peer.
-	// Buffers may hold up to four times as much while they grow. Negative: no limit. Default: 1048576 (1 MiB).
+	// A message that alone is larger is refused. Buffers are at least 4 KiB, and may hold up to four times as much
+	// as is queued while they grow. Negative: no limit. Default: 1048576 (1 MiB).
 	SendQueue int
 
 	// MaxConns is the most connections at a time; more get 503 with Retry-After, before the upgrade.
@@ -48,7 +50,7 @@ type Options struct {
 	MaxConns int
 
 	// MaxConnsPerIP is the most connections at a time from one address, or one /64 of IPv6, by
-	// http.Request.RemoteAddr; more get 429 with Retry-After, before the upgrade. Behind a proxy let
+	// http.Request.RemoteAddr, with a port or without; more get 429 with Retry-After, before the upgrade. Behind a proxy let
 	// middleware set RemoteAddr, or all clients count as one. Negative: no limit. Default: no limit.
 	MaxConnsPerIP int
 
@@ -64,8 +66,8 @@ type Options struct {
 	// the connection with 1008. Negative: none. Default: 30 s.
 	MessageTimeout time.Duration
 
-	// WriteTimeout is how long a peer may take no byte of what waits for it, before it is cut, and how
-	// long Send waits for room in the queue. Negative: for ever. Default: 10 s.
+	// WriteTimeout is how long a peer may take nothing of what is queued for it, before it is cut. It is also the
+	// longest that Send waits for room in the queue. Negative: for ever. Default: 10 s.
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2),

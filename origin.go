@@ -7,17 +7,24 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"unicode"
 )
 
 // webOrigin is an origin in its parts, in lower case; the port is the scheme's own where none is given.
 type webOrigin struct{ scheme, host, port string }
 
+const letters = "abcdefghijklmnopqrstuvwxyz"
+
 var defaultPorts = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 // parseOrigin reads an origin as browsers write it: scheme, host and port, and nothing else.
 func parseOrigin(s string) (webOrigin, bool) {
-	scheme, rest, ok := strings.Cut(strings.ToLower(s), "://")
-	if !ok || scheme == "" || strings.Trim(scheme, "abcdefghijklmnopqrstuvwxyz0123456789+-.") != "" {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || scheme == "" || strings.ContainsFunc(s, notASCII) {
+		return webOrigin{}, false
+	}
+	scheme = strings.ToLower(scheme)
+	if strings.Trim(scheme, letters+"0123456789+-.") != "" || !strings.Contains(letters, scheme[:1]) {
 		return webOrigin{}, false
 	}
 	host, port, ok := splitHost(rest)
@@ -27,9 +34,16 @@ func parseOrigin(s string) (webOrigin, bool) {
 	return webOrigin{scheme, host, port}, ok
 }
 
-// splitHost splits a lower case host and its optional port, and reports whether they are
+// notASCII finds what no browser sends; some of it would become ASCII in lower case.
+func notASCII(r rune) bool { return r > unicode.MaxASCII }
+
+// splitHost splits a host and its optional port, in lower case, and reports whether they are
 // spelled as a browser or a pattern may.
 func splitHost(s string) (host, port string, ok bool) {
+	if strings.ContainsFunc(s, notASCII) {
+		return "", "", false
+	}
+	s = strings.ToLower(s)
 	host = s
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
 		host, port = s[:i], s[i+1:]
@@ -37,12 +51,11 @@ func splitHost(s string) (host, port string, ok bool) {
 			return "", "", false
 		}
 	}
-	allowed := "abcdefghijklmnopqrstuvwxyz0123456789-._*"
 	if inner, bracketed := strings.CutPrefix(host, "["); bracketed {
 		inner, bracketed = strings.CutSuffix(inner, "]")
 		return host, port, bracketed && strings.Trim(inner, "0123456789abcdef:.") == "" && inner != ""
 	}
-	return host, port, host != "" && strings.Trim(host, allowed) == ""
+	return host, port, host != "" && strings.Trim(host, letters+"0123456789-._*") == ""
 }
 
 // originPattern is one of Options.Origins in its parts. An empty scheme matches any.
@@ -65,7 +78,7 @@ func parseOriginPattern(s string) (originPattern, error) {
 		}
 		return originPattern{webOrigin: o}, nil
 	}
-	host, port, ok := splitHost(strings.ToLower(s))
+	host, port, ok := splitHost(s)
 	if !ok {
 		return originPattern{}, fmt.Errorf("%q is not a host, host:port or origin", s)
 	}
@@ -123,7 +136,7 @@ func originAllowed(r *http.Request, patterns []originPattern) bool {
 // sameHost reports whether a web page's origin is the host that the request was sent to.
 func sameHost(o webOrigin, requestHost string) bool {
 	defaultPort, web := defaultPorts[o.scheme]
-	host, port, ok := splitHost(strings.ToLower(requestHost))
+	host, port, ok := splitHost(requestHost)
 	or(&port, defaultPort)
 	return web && ok && host == o.host && port == o.port
 }

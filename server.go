@@ -8,16 +8,17 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"example.com/hail/internal/link"
 )
 
-// Server is an [net/http.Handler] that makes each request a WebSocket connection and runs its callbacks.
+// Server is an [http.Handler] that makes each request a WebSocket connection and runs its callbacks.
 //
-// Its zero value is ready. Its fields are read once, by the first request or call; they may not be changed
-// after that. A Server may not be copied after that either. All methods may be called from any goroutine.
+// Its zero value is ready. Its fields are read once, by the first request, Shutdown or Close: later changes have
+// no effect, and a Server may not be copied after that. All methods may be called from any goroutine.
 type Server struct {
 	Handler // the callbacks
 	Options // limits and policies
@@ -54,6 +55,7 @@ func (s *Server) setup() {
 			s.origins = append(s.origins, p)
 		}
 		o := &s.options
+		o.Subprotocols = slices.Clone(o.Subprotocols)
 		s.link = link.Config{
 			ReadLimit: o.ReadLimit,
 			SendQueue: o.SendQueue,
@@ -91,7 +93,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.gate.leave(addr)
 		}
 	}()
-	neg := link.Negotiation{Subprotocols: s.options.Subprotocols, Compression: s.options.Compression}
+	neg := link.Negotiation{Subprotocol: s.chooseSubprotocol(r), Compression: s.options.Compression}
 	l, err := link.Accept(w, r, neg, &s.link)
 	if err != nil {
 		s.acceptFailed(w, r, err)
@@ -127,10 +129,11 @@ const (
 )
 
 // Shutdown ends the server gracefully. New requests get 503 with Retry-After. Every connection is closed with
-// 1001, behind its running callback and what is queued for it; 1,000 a second, or faster where that is what it
-// takes to have closed the last by three quarters of ctx's time. When ctx ends, the rest are cut.
+// 1001, after its running callback has returned and its queue is written; 1,000 a second, or faster where that is
+// what it takes to have closed the last by three quarters of ctx's time. When ctx ends, the rest are cut.
 //
-// It returns nil when all have ended in time, else an error that says how many were cut and wraps ctx's.
+// It returns nil when all have ended in time, else an error that says how many were cut and wraps ctx's. A peer that
+// did not answer its close frame within Options.CloseTimeout has ended in time too. It may be called more than once.
 // Nothing of the server runs after it returns, but for a callback that goes on for longer than
 // Options.CloseTimeout after its context ended; the error counts those.
 //

@@ -28,6 +28,7 @@ func TestShutdownClosesWithGoingAway(t *testing.T) {
 		for range 4 {
 			peers = append(peers, hailtest.Dial(t, s, "/", opts...))
 		}
+		waitFor(t, func() bool { return s.Len() == len(peers) })
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {

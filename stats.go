@@ -16,10 +16,10 @@ import (
 type Stats struct {
 	Open        int              // connections that are open now, as Server.Len has them
 	Accepted    uint64           // handshakes that became connections
-	Refused     uint64           // requests that got an HTTP error
+	Refused     uint64           // requests that became none
 	Received    uint64           // messages given to OnMessage
 	Sent        uint64           // messages queued by Send, TrySend and SendJSON
-	Undelivered uint64           // messages of those that were not written when their connection ended
+	Undelivered uint64           // messages of those that the system had not taken when their connection ended
 	BytesIn     uint64           // bytes read from connections, handshakes excepted
 	BytesOut    uint64           // bytes written to connections, handshakes excepted
 	Panics      uint64           // callbacks that panicked

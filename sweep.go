@@ -95,8 +95,12 @@ func (s *Server) sweep(stop <-chan struct{}) {
 	}
 }
 
-// pulse is a connection's heartbeat.
-type pulse struct{ pinged time.Duration } // 0: no ping is out
+// pulse is what the sweep remembers of a connection.
+type pulse struct {
+	pinged time.Duration // when the ping was sent that is out; 0: none is
+	closed time.Duration // when our close frame was written, while a callback runs
+	unsent int           // bytes that the system held for the peer
+}
 
 // over reports whether more than limit has passed since then. The stamps of the clock are up to
 // a tick old, so a tick is added: no timeout is early.
@@ -107,25 +111,52 @@ func (s *Server) over(now, since, limit time.Duration) bool {
 // check enforces the connection's timeouts.
 func (c *Conn) check(now time.Duration) {
 	s, t, o := c.server, &c.link.Stamps, &c.server.options
+	stall := t.Stall.Get()
+	if (stall != 0 || c.pulse.pinged != 0) && c.progressed() {
+		// The peer reads, if slowly: a pong cannot come before what was written ahead of its ping.
+		if stall != 0 {
+			t.Stall.Move(stall, now)
+			stall = now
+		}
+		if c.pulse.pinged != 0 {
+			c.pulse.pinged = now
+		}
+	}
 	switch {
-	case s.over(now, t.CloseSent.Get(), o.CloseTimeout):
-		c.cut(0, errNoAnswer)
-	case t.CloseSent.Get() != 0:
-	case s.over(now, t.Closing.Get(), o.WriteTimeout):
-		c.cut(0, errNotSent)
-	case s.over(now, t.Stall.Get(), o.WriteTimeout):
+	case s.over(now, stall, o.WriteTimeout):
 		c.lose(CauseWriteTimeout, errNoProgress)
 	case c.calls.running():
-		// Nobody reads meanwhile: silence is ours, not the peer's.
-		t.Read.Set(now)
-		c.pulse.pinged = 0
-		c.watch()
+		c.checkCall(now)
+	case s.over(now, t.CloseSent.Get(), o.CloseTimeout):
+		c.cut(CauseClosed, errNoAnswer)
 	case t.Closing.Get() != 0:
 	case s.over(now, t.Message.Get(), o.MessageTimeout):
 		c.failLate(CloseInfo{Code: StatusPolicyViolation, Reason: "message timeout", Cause: CauseMessageTimeout, Err: errTooSlow})
 	case o.PingInterval > 0:
-		c.heartbeat(now, t.Read.Get())
+		c.heartbeat(now, t.Read.Get(), stall != 0)
 	}
+}
+
+// checkCall does what check does while a callback runs. Nobody reads meanwhile: silence is ours, not the peer's.
+func (c *Conn) checkCall(now time.Duration) {
+	t := &c.link.Stamps
+	t.Read.Set(now)
+	c.pulse.pinged = 0
+	if sent := t.CloseSent.Get(); sent != 0 {
+		or(&c.pulse.closed, sent)
+		t.CloseSent.Set(now) // the answer may be there; it is looked for behind the callback
+		if c.server.over(now, c.pulse.closed, c.server.options.CloseTimeout) {
+			c.endContext() // the callback may be waiting for that
+		}
+	}
+	c.watch()
+}
+
+// progressed reports whether the peer has taken bytes from the system since the last call.
+func (c *Conn) progressed() bool {
+	before := c.pulse.unsent
+	c.pulse.unsent = c.link.Unsent()
+	return c.pulse.unsent >= 0 && c.pulse.unsent < before
 }
 
 // failLate ends a connection from outside its goroutine: OnError has to wait until the callbacks' is free.
@@ -139,12 +170,14 @@ func (c *Conn) failLate(info CloseInfo) {
 }
 
 // heartbeat pings a silent peer, and cuts one that stays so.
-func (c *Conn) heartbeat(now, heard time.Duration) {
+func (c *Conn) heartbeat(now, heard time.Duration, stalled bool) {
 	s := c.server
 	if c.pulse.pinged != 0 && heard >= c.pulse.pinged {
 		c.pulse.pinged = 0
 	}
 	switch {
+	case c.pulse.pinged != 0 && stalled:
+		c.pulse.pinged = now // the ping waits too; WriteTimeout counts
 	case c.pulse.pinged == 0 && now-heard >= c.pingAfter():
 		c.pulse.pinged = now
 		c.link.Ping()
@@ -165,7 +198,7 @@ func (c *Conn) pingAfter() time.Duration {
 func (c *Conn) watch() {
 	c.watchMu.Lock()
 	defer c.watchMu.Unlock()
-	if c.calls.mark(callWatched) {
+	if c.calls.watch() {
 		c.link.Watch()
 	}
 }

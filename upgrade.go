@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -79,6 +80,21 @@ func hasToken(values []string, token string) bool {
 		}
 	}
 	return false
+}
+
+// chooseSubprotocol returns the first that the client offers and the server speaks, "" for none.
+func (s *Server) chooseSubprotocol(r *http.Request) string {
+	if len(s.options.Subprotocols) == 0 {
+		return ""
+	}
+	for _, v := range r.Header["Sec-Websocket-Protocol"] {
+		for offered := range strings.SplitSeq(v, ",") {
+			if offered = strings.TrimSpace(offered); slices.Contains(s.options.Subprotocols, offered) {
+				return offered
+			}
+		}
+	}
+	return ""
 }
 
 // upgradeHeader is what a 426 says (RFC 9110 section 15.5.22).

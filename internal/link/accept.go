@@ -22,10 +22,10 @@ const (
 	responseTimeout = 10 * time.Second
 )
 
-// Negotiation is what the server offers in a handshake.
+// Negotiation is what the server answers a handshake with.
 type Negotiation struct {
-	Subprotocols []string
-	Compression  bool
+	Subprotocol string // one that the client offers, or ""
+	Compression bool
 }
 
 // HijackError says that a ResponseWriter would not give its connection away. Nothing was written.
@@ -50,7 +50,6 @@ func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config
 	c := &Conn{cfg: cfg}
 	c.engine.shim.c = c
 	opts := &websocket.AcceptOptions{
-		Subprotocols:       neg.Subprotocols,
 		InsecureSkipVerify: true,
 		OnPingReceived:     c.enginePing,
 	}
@@ -58,6 +57,9 @@ func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config
 		opts.CompressionMode = websocket.CompressionNoContextTakeover
 	}
 	hs := &handshake{outer: w, header: make(http.Header, 4), conn: c}
+	if c.protocol = neg.Subprotocol; c.protocol != "" {
+		hs.header.Set("Sec-WebSocket-Protocol", c.protocol)
+	}
 	ws, err := websocket.Accept(hs, r, opts)
 	switch {
 	case hs.err != nil:
@@ -67,7 +69,6 @@ func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config
 	}
 	c.engine.ws = ws
 	ws.SetReadLimit(cfg.ReadLimit)
-	c.protocol = ws.Subprotocol()
 	c.compressed = hs.header.Get("Sec-WebSocket-Extensions") != ""
 	return c, nil
 }

@@ -23,8 +23,15 @@ func (c *Clock) Tick() time.Duration {
 	}
 	// Never 0, which stands for "not yet" in a Stamp.
 	now := time.Since(*start) + 1
-	c.now.Store(int64(now))
-	return now
+	for {
+		last := c.now.Load()
+		if last >= int64(now) {
+			return time.Duration(last) // another Tick was later
+		}
+		if c.now.CompareAndSwap(last, int64(now)) {
+			return now
+		}
+	}
 }
 
 // Now returns the time of the last Tick, counted from the first.
@@ -45,6 +52,9 @@ func (s *Stamp) Clear() {
 
 // Get returns the moment, 0 for none.
 func (s *Stamp) Get() time.Duration { return time.Duration(s.t.Load()) }
+
+// Move sets the stamp to now unless it has changed since it was read.
+func (s *Stamp) Move(read, now time.Duration) { s.t.CompareAndSwap(int64(read), int64(now)) }
 
 // Start sets the stamp unless it is set already.
 func (s *Stamp) Start(now time.Duration) { s.t.CompareAndSwap(0, int64(now)) }

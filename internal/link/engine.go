@@ -27,6 +27,10 @@ func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
 		return m, false, c.engineError(err)
 	}
 	buf, err := c.readAll(r, kind == websocket.MessageText)
+	if err == nil {
+		// To the engine a compressed message that breaks off is one that ends.
+		err = c.engine.shim.err
+	}
 	if err != nil {
 		buf.free()
 		return m, false, c.engineError(err)

@@ -176,10 +176,12 @@ func (c *Conn) Next() (Message, error) {
 			}
 			continue
 		}
-		if err := c.checkLength(h.Length); err != nil {
-			in.r += n
-			in.skip = h.Length
-			return Message{}, err
+		if !h.Control() {
+			if err := c.checkLength(h.Length); err != nil {
+				in.r += n
+				in.skip = h.Length
+				return Message{}, err
+			}
 		}
 		if len(b)-n < int(h.Length) {
 			c.startFrame(h, n)
@@ -199,6 +201,7 @@ func (c *Conn) Next() (Message, error) {
 
 // take hands out the payload of a whole frame, or answers it where it is a heartbeat.
 func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
+	c.Stamps.Message.Clear()
 	c.hold(c.in.more())
 	switch h.Opcode() {
 	case wire.Ping:
@@ -301,7 +304,6 @@ func (c *Conn) continueFrame() (Message, bool, error) {
 		}
 		return Message{}, false, c.rest()
 	}
-	c.Stamps.Message.Clear()
 	if !f.remote {
 		in.r += f.size + length
 	}

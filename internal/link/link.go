@@ -113,6 +113,7 @@ func (c *Conn) Bind(owner Owner, traffic *Traffic) {
 	c.owner, c.traffic = owner, traffic
 	c.sock = poll.New(c.nc, c)
 	c.Stamps.Read.Set(c.cfg.Clock.Now())
+	traffic.In.Add(uint64(len(c.in.unread()))) // came with the handshake
 }
 
 // Start begins to read.
@@ -127,6 +128,9 @@ func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 // Watch looks for the peer's end while user code runs; Unwatch ends that.
 func (c *Conn) Watch()   { c.sock.Watch() }
 func (c *Conn) Unwatch() { c.sock.Unwatch() }
+
+// Unsent returns how many written bytes the system still holds for the peer, -1 where it does not tell.
+func (c *Conn) Unsent() int { return c.sock.Unsent() }
 
 // CloseSent reports whether our close frame was written.
 func (c *Conn) CloseSent() bool { return c.flags.closeSent.Load() }

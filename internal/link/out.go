@@ -24,17 +24,19 @@ const (
 
 // out is the sending half of a connection.
 type out struct {
-	mu  sync.Mutex
-	buf *buffer // data frames in order
-	ctl *buffer // pings and pongs, which go first
-	w   *buffer // what is being written; its bytes belong to whoever writes
-	off int     // w.b[off:] is not written
-	at  int     // where in w the frame begins that off is in
+	mu     sync.Mutex
+	buf    *buffer // data frames in order
+	ctl    *buffer // pings and pongs, which go first
+	w      *buffer // what is being written; its bytes belong to whoever writes
+	off    int     // w.b[off:] is not written
+	at     int     // where in w the frame begins that off is in
+	ctlEnd int     // where in w the control frames end
 
 	writing bool          // somebody writes
 	held    bool          // a batch is being handled: frames wait for its end
 	armed   bool          // hold runs
-	ending  bool          // the close frame is in buf or written
+	ending  bool          // the close frame is queued, or written
+	last    bool          // the close frame ends w, or is written
 	half    bool          // behind the close frame the sending direction ends
 	after   func()        // what unlock does when mu is free
 	err     error         // why nothing can be written any more
@@ -118,7 +120,7 @@ func (c *Conn) control(op byte, p []byte) {
 	o := &c.out
 	o.mu.Lock()
 	defer c.unlock()
-	if o.err != nil || c.flags.closeSent.Load() {
+	if o.err != nil || o.last {
 		return
 	}
 	if o.ctl.len() > maxControlQueue {
@@ -207,6 +209,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 			break
 		}
 		if write == nil && writes == maxWrites && c.sock.WantWrite() {
+			c.Stamps.Stall.Start(c.cfg.Clock.Now())
 			return
 		}
 		o.mu.Unlock()
@@ -260,7 +263,7 @@ func (c *Conn) flushedLocked() {
 		(*buf).free()
 		*buf = nil
 	}
-	o.off, o.at = 0, 0
+	o.off, o.at, o.ctlEnd = 0, 0, 0
 	if o.ending && !c.flags.closeSent.Load() {
 		c.Stamps.CloseSent.Set(c.cfg.Clock.Now())
 		c.flags.closeSent.Store(true)
@@ -282,7 +285,11 @@ func (o *out) next() []byte {
 		return o.w.b[o.off:]
 	}
 	o.w.free()
-	o.w, o.off, o.at = nil, 0, 0
+	o.w, o.off, o.at, o.ctlEnd = nil, 0, 0, o.ctl.len()
+	if o.last {
+		return nil // nothing follows the close frame
+	}
+	o.last = o.ending
 	switch {
 	case o.ctl.len() == 0:
 		o.w, o.buf = o.buf, nil
@@ -302,8 +309,14 @@ func (o *out) next() []byte {
 
 // splice puts the control frames behind the frame that is partly written.
 func (o *out) splice() {
+	if o.off < o.ctlEnd {
+		return // a peer that pings and does not read gets no longer queue
+	}
 	for o.at < o.off {
 		o.at += frameAt(o.w.b[o.at:])
+	}
+	if o.last && o.at == len(o.w.b) {
+		return // nothing follows the close frame
 	}
 	ctl := o.ctl.b
 	rest := len(o.w.b) - o.at
@@ -311,6 +324,7 @@ func (o *out) splice() {
 	o.w.b = append(o.w.b, ctl...)
 	copy(o.w.b[o.at+len(ctl):], o.w.b[o.at:o.at+rest])
 	copy(o.w.b[o.at:], ctl)
+	o.ctlEnd = o.at + len(ctl)
 	o.ctl.free()
 	o.ctl = nil
 }

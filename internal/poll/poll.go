@@ -30,6 +30,8 @@ type Socket interface {
 	// and calls Handler.Hangup. Unwatch ends that, and waits until it has; it follows each Watch.
 	Watch()
 	Unwatch()
+	// Unsent returns how many written bytes the system still holds for the peer, -1 where it does not tell.
+	Unsent() int
 	// CloseWrite ends the sending direction, where the transport can.
 	CloseWrite() error
 	// Close ends the connection at once. It does not wait for the Handler.

@@ -142,6 +142,7 @@ func (s *raw) write() {
 	})
 }
 
+func (s *raw) Unsent() int       { return unsent(s.nc) }
 func (s *raw) CloseWrite() error { return closeWrite(s.nc) }
 func (s *raw) Close() error      { return s.nc.Close() }
 

@@ -3,12 +3,17 @@ package poll
 // stream is the Socket for a net.Conn that can only wait: TLS in process, memory,
 // and systems without raw sockets. It holds one goroutine, and while idle a small buffer.
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 const (
 	stashSize = 512
-	// Small enough that a slow peer's progress can be seen, and a TLS record.
-	writeChunk = 16 << 10
+	// A peer is seen to take what is written chunk by chunk: a slow one gets small ones.
+	smallChunk = 4 << 10
+	largeChunk = 16 << 10 // a TLS record
+	slowChunk  = 50 * time.Millisecond
 )
 
 type stream struct {
@@ -21,6 +26,7 @@ type stream struct {
 	taken   int
 
 	writers group
+	chunk   int // owned by write
 }
 
 func (s *stream) Start() { go s.serve() }
@@ -72,8 +78,15 @@ func (s *stream) WantWrite() bool { return s.writers.start(s.write) }
 func (s *stream) write() { s.h.Writable(s.writeSome) }
 
 func (s *stream) writeSome(p []byte) (int, error) {
-	return s.nc.Write(p[:min(len(p), writeChunk)])
+	start := time.Now()
+	n, err := s.nc.Write(p[:min(len(p), max(s.chunk, smallChunk))])
+	if s.chunk = largeChunk; time.Since(start) > slowChunk {
+		s.chunk = smallChunk
+	}
+	return n, err
 }
+
+func (s *stream) Unsent() int { return unsent(s.nc) }
 
 func (s *stream) Watch()            {}
 func (s *stream) Unwatch()          {}
@@ -81,10 +94,15 @@ func (s *stream) CloseWrite() error { return closeWrite(s.nc) }
 
 // Close does not wait for the peer: of TLS it closes the connection beneath, without an alert.
 func (s *stream) Close() error {
-	if over, ok := s.nc.(interface{ NetConn() net.Conn }); ok {
-		return over.NetConn().Close()
+	return beneath(s.nc).Close()
+}
+
+// beneath returns the transport of a TLS connection, and else nc.
+func beneath(nc net.Conn) net.Conn {
+	if over, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		return over.NetConn()
 	}
-	return s.nc.Close()
+	return nc
 }
 
 // closeWrite ends nc's sending direction, where its type can.
