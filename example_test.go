@@ -1,0 +1,527 @@
+package hail_test
+
+// One example for what a user meets in the documentation. Each runs a server and talks to it.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+// exampleT stands in for the testing.T that an Example does not have: whatever goes wrong is a panic.
+type exampleT struct{ cleanups []func() }
+
+func newT() *exampleT { return new(exampleT) }
+
+func (*exampleT) Helper()                           {}
+func (t *exampleT) Cleanup(f func())                { t.cleanups = append(t.cleanups, f) }
+func (*exampleT) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (*exampleT) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+// end runs the cleanups, the last first.
+func (t *exampleT) end() {
+	for _, f := range slices.Backward(t.cleanups) {
+		f()
+	}
+}
+
+// A service mounts a server in the mux that it has. What the request says is kept in OnConnect.
+func Example() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error {
+			c.SetState(r.PathValue("room"))
+			return nil
+		},
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			return c.Send(hail.Text(fmt.Sprintf("%v: %v", c.State(), m)))
+		},
+	}}
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws/{room}", ws)
+
+	p := hailtest.Dial(t, mux, "/ws/lobby") // a client
+	p.Send(hail.Text("hi"))
+	fmt.Println(p.Receive())
+	// Output: lobby: hi
+}
+
+// The zero value greets each connection and answers each message.
+func ExampleServer() {
+	t := newT()
+	defer t.end()
+
+	p := hailtest.Dial(t, &hail.Server{}, "/")
+	fmt.Println(p.Receive())
+	p.Send(hail.Text("hi"))
+	fmt.Println(p.Receive())
+	// Output:
+	// something
+	// something123
+}
+
+// Conns is how every connection is sent something. TrySend lets no slow peer hold up the loop.
+func ExampleServer_Conns() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{OnMessage: hail.Echo}}
+	var peers []*hailtest.Peer
+	for range 3 {
+		p := hailtest.Dial(t, ws, "/")
+		p.Receive() // the greeting
+		p.Send(hail.Text("hi"))
+		p.Receive() // the echo: by now OnConnect has returned, and Conns has the connection
+		peers = append(peers, p)
+	}
+
+	for c := range ws.Conns() {
+		if err := c.TrySend(hail.Text("lunch is ready")); errors.Is(err, hail.ErrQueueFull) {
+			c.Close(hail.StatusTryAgainLater, "too slow")
+		}
+	}
+	fmt.Println("open:", ws.Len())
+	for _, p := range peers {
+		fmt.Println(p.Receive())
+	}
+	// Output:
+	// open: 3
+	// lunch is ready
+	// lunch is ready
+	// lunch is ready
+}
+
+// http.Server.Shutdown starts what RegisterOnShutdown was given, but does not wait for it.
+func ExampleServer_Shutdown() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{}
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws", ws)
+	srv := &http.Server{Handler: mux}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	drained := make(chan error, 1)
+	srv.RegisterOnShutdown(func() { drained <- ws.Shutdown(ctx) })
+
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	go srv.Serve(ln)
+	p := hailtest.DialURL(t, "ws://"+ln.Addr().String()+"/ws")
+	fmt.Println(p.Receive())
+
+	fmt.Println("http:", srv.Shutdown(ctx))
+	fmt.Println("hail:", <-drained)
+	fmt.Println("the client was told", p.WaitClose().Code)
+	// Output:
+	// something
+	// http: <nil>
+	// hail: <nil>
+	// the client was told StatusGoingAway
+}
+
+// Close cuts every connection. Their contexts say that the server did it.
+func ExampleServer_Close() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{
+		OnClose: func(c *hail.Conn, info hail.CloseInfo) {
+			fmt.Println(info.Cause)
+			fmt.Println(errors.Is(context.Cause(c.Context()), hail.ErrServerClosed))
+		},
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Receive() // the greeting
+
+	ws.Close() // returns behind the last OnClose
+	fmt.Println("open:", ws.Len())
+	// Output:
+	// server closed
+	// true
+	// open: 0
+}
+
+// Stats are for whatever metrics a service has.
+func ExampleServer_Stats() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{}
+	p := hailtest.Dial(t, ws, "/")
+	p.Send(hail.Text("hi"))
+	p.Receive()
+	p.Receive()
+	p.Close(hail.StatusNormalClosure, "")
+	ws.Shutdown(context.Background()) // behind it the counters stand still
+
+	st := ws.Stats()
+	fmt.Println("accepted", st.Accepted, "received", st.Received, "sent", st.Sent, "undelivered", st.Undelivered)
+	fmt.Println(st.Closed)
+	fmt.Println(st.Closed[hail.CausePeerClosed])
+	// Output:
+	// accepted 1 received 1 sent 2 undelivered 0
+	// map[peer closed:1]
+	// 1
+}
+
+// A token in the query is read in OnConnect: the request is not there later. An error refuses the connection.
+func ExampleHandler_onConnect() {
+	t := newT()
+	defer t.end()
+
+	users := map[string]string{"s3cret": "alice"}
+	ws := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error {
+			user, ok := users[r.URL.Query().Get("token")]
+			if !ok {
+				return hail.CloseError{Code: hail.StatusPolicyViolation, Reason: "unknown token"}
+			}
+			return c.Send(hail.Text("hello " + user))
+		},
+		OnError: func(c *hail.Conn, err error) {}, // else it is logged
+	}}
+
+	fmt.Println(hailtest.Dial(t, ws, "/?token=s3cret").Receive())
+	end := hailtest.Dial(t, ws, "/?token=guessed").WaitClose()
+	fmt.Println(end.Code, end.Reason)
+	// Output:
+	// hello alice
+	// StatusPolicyViolation unknown token
+}
+
+func ExampleGreet() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{OnConnect: hail.Greet(hail.Text("welcome"))}}
+	p := hailtest.Dial(t, ws, "/")
+	fmt.Println(p.Receive())
+	// Output: welcome
+}
+
+func ExampleReply() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{OnMessage: hail.Reply(hail.Text("noted"))}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Receive() // the greeting
+	p.Send(hail.Text("hi"))
+	fmt.Println(p.Receive())
+	// Output: noted
+}
+
+func ExampleEcho() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{OnMessage: hail.Echo}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Receive() // the greeting
+	p.Send(hail.Text("hi"))
+	fmt.Println(p.Receive())
+	p.Send(hail.Binary([]byte{1, 2, 3}))
+	fmt.Println(p.Receive().Data)
+	// Output:
+	// hi
+	// [1 2 3]
+}
+
+func ExampleConn_SendJSON() {
+	t := newT()
+	defer t.end()
+
+	type order struct {
+		Item  string `json:"item"`
+		Count int    `json:"count"`
+	}
+	ws := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(*hail.Conn, *http.Request) error { return nil }, // no greeting
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			var o order
+			if err := m.JSON(&o); err != nil {
+				return hail.CloseError{Code: hail.StatusInvalidFramePayloadData, Reason: "not an order"}
+			}
+			o.Count++
+			return c.SendJSON(o)
+		},
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Send(hail.Text(`{"item":"tea","count":1}`))
+	fmt.Println(p.Receive())
+	// Output: {"item":"tea","count":2}
+}
+
+func ExampleMessage_JSON() {
+	m := hail.Text(`{"item":"tea","count":2}`)
+	var o struct {
+		Item  string
+		Count int
+	}
+	if err := m.JSON(&o); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("%+v\n", o)
+	// Output: {Item:tea Count:2}
+}
+
+// Close returns at once. What was sent before it still arrives, and nothing can be sent after it.
+func ExampleConn_Close() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			if err := c.Send(hail.Text("see you")); err != nil {
+				return err
+			}
+			return c.Close(hail.StatusNormalClosure, "as you wish")
+		},
+		OnClose: func(c *hail.Conn, info hail.CloseInfo) {
+			err := c.Send(hail.Text("one more thing"))
+			fmt.Println(errors.Is(err, hail.ErrConnClosed))
+		},
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Receive() // the greeting
+	p.Send(hail.Text("bye"))
+	last, end := p.Receive(), p.WaitClose()
+	ws.Shutdown(context.Background()) // returns behind the last OnClose
+	fmt.Println(last)
+	fmt.Println(end.Code, end.Reason)
+	// Output:
+	// true
+	// see you
+	// StatusNormalClosure as you wish
+}
+
+// A callback that returns a CloseError chooses the code and the reason. 4000 to 4999 are an application's own.
+func ExampleCloseError() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			if m.Type != hail.MessageText {
+				return hail.CloseError{Code: hail.StatusUnsupportedData, Reason: "text only"}
+			}
+			return fmt.Errorf("read %q: %w", m, hail.CloseError{Code: 4001, Reason: "no such command"})
+		},
+		OnError: func(c *hail.Conn, err error) { fmt.Println("error:", err) },
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Send(hail.Text("jump"))
+	end := p.WaitClose()
+	fmt.Println(int(end.Code), end.Reason)
+	// Output:
+	// error: read "jump": status = StatusCode(4001) and reason = "no such command"
+	// 4001 no such command
+}
+
+// The context has the values that middleware put into the request's, and ends with the connection.
+func ExampleConn_Context() {
+	t := newT()
+	defer t.end()
+
+	type userKey struct{}
+	done := make(chan struct{})
+	ws := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error {
+			fmt.Println("user", c.Context().Value(userKey{}))
+			go func() { // may send until the connection ends
+				defer close(done)
+				<-c.Context().Done()
+				var end hail.CloseError
+				if errors.As(context.Cause(c.Context()), &end) {
+					fmt.Println("ended with", int(end.Code), end.Reason)
+				}
+			}()
+			return nil
+		},
+	}}
+	authenticated := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, "alice")))
+	})
+
+	hailtest.Dial(t, authenticated, "/").Close(4000, "lunch")
+	<-done
+	// Output:
+	// user alice
+	// ended with 4000 lunch
+}
+
+// A connection's state is whatever the callbacks keep with it.
+func ExampleConn_SetState() {
+	t := newT()
+	defer t.end()
+
+	type session struct{ count int }
+	ws := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error {
+			c.SetState(&session{})
+			return nil
+		},
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			s := c.State().(*session)
+			s.count++ // one connection's callbacks never run at the same time
+			return c.Send(hail.Text(fmt.Sprint("message ", s.count)))
+		},
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	for range 2 {
+		p.Send(hail.Text("hi"))
+		fmt.Println(p.Receive())
+	}
+	// Output:
+	// message 1
+	// message 2
+}
+
+// TrySend never waits for a slow peer.
+func ExampleConn_TrySend() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{
+		Options: hail.Options{SendQueue: 4096},
+		Handler: hail.Handler{
+			OnMessage: func(c *hail.Conn, m hail.Message) error {
+				for {
+					err := c.TrySend(m)
+					if errors.Is(err, hail.ErrQueueFull) {
+						fmt.Println(err)
+						return c.Close(hail.StatusTryAgainLater, "too slow")
+					}
+					if err != nil {
+						return err
+					}
+				}
+			},
+		},
+	}
+	p := hailtest.Dial(t, ws, "/", hailtest.BufferSize(1024))
+	p.Receive() // the greeting
+	p.Stall()
+	p.Send(hail.Text("more!"))
+	p.Resume()
+	fmt.Println(p.WaitClose().Code)
+	// Output:
+	// hail: send queue full: 4096 bytes (Options.SendQueue)
+	// StatusTryAgainLater
+}
+
+// A subprotocol is chosen from those that both sides know.
+func ExampleConn_Subprotocol() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{
+		Options: hail.Options{Subprotocols: []string{"chat.v2", "chat.v1"}},
+		Handler: hail.Handler{
+			OnConnect: func(c *hail.Conn, r *http.Request) error {
+				return c.Send(hail.Text("speaking " + c.Subprotocol()))
+			},
+		},
+	}
+	p := hailtest.Dial(t, ws, "/", hailtest.Subprotocols("chat.v1"))
+	fmt.Println(p.Receive())
+	// Output: speaking chat.v1
+}
+
+// Limits of one's own; what is left out has its default.
+func ExampleOptions() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{
+		Options: hail.Options{
+			Origins:       []string{"https://app.example.org", "https://*.example.net"},
+			ReadLimit:     1024, // bytes
+			MaxConns:      10_000,
+			MaxConnsPerIP: 2,
+			MessageRate:   50, // a second
+			Logger:        slog.New(slog.DiscardHandler),
+		},
+	}
+	fmt.Println(hailtest.Handshake(t, ws, "/", hailtest.Origin("https://elsewhere.example")).Status)
+
+	p := hailtest.Dial(t, ws, "/", hailtest.Origin("https://app.example.org"))
+	p.Receive() // the greeting
+	p.Send(hail.Binary(make([]byte, 1025)))
+	end := p.WaitClose()
+	fmt.Println(end.Code, end.Reason)
+	// Output:
+	// 403 Forbidden
+	// StatusMessageTooBig message too big
+}
+
+// OnClose is told who ended the connection, and why.
+func ExampleCloseInfo() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{
+		OnClose: func(c *hail.Conn, info hail.CloseInfo) {
+			switch info.Cause {
+			case hail.CausePeerClosed:
+				fmt.Println(c.ID(), "left with", int(info.Code), info.Reason)
+			default:
+				fmt.Println(c.ID(), info.Cause, int(info.Code), info.Err)
+			}
+		},
+	}}
+	first := hailtest.Dial(t, ws, "/")
+	first.Close(4000, "lunch")
+	second := hailtest.Dial(t, ws, "/")
+	second.Receive()    // the greeting
+	second.CloseWrite() // a client that ends without a word
+	second.WaitClose()
+	ws.Shutdown(context.Background()) // returns behind the last OnClose
+	// Unordered output:
+	// 1 left with 4000 lunch
+	// 2 peer gone 1006 hail: connection lost: EOF
+}
+
+// A panic ends its own connection, with 1011, and is handed to OnError with its stack.
+func ExamplePanicError() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			words := strings.Fields(m.String())
+			return c.Send(hail.Text(words[1]))
+		},
+		OnError: func(c *hail.Conn, err error) {
+			var p *hail.PanicError
+			if errors.As(err, &p) {
+				fmt.Println(p.Value)
+				fmt.Println("stack:", len(p.Stack) > 0)
+			}
+		},
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Send(hail.Text("tea"))
+	end := p.WaitClose()
+	fmt.Println(end.Code, end.Reason)
+	// Output:
+	// runtime error: index out of range [1] with length 1
+	// stack: true
+	// StatusInternalError internal error
+}
