@@ -58,6 +58,10 @@ func (c *Conn) readAll(r io.Reader, text bool) (*buffer, error) {
 	for {
 		buf = buf.room(1)
 		free := buf.b[len(buf.b):cap(buf.b)]
+		if text {
+			// The engine waits until what it is given is full, but text fails with its first wrong byte.
+			free = free[:min(len(free), max(1, c.engine.shim.ready()))]
+		}
 		n, err := r.Read(free)
 		if text && !check.Write(free[:n]) {
 			return buf, errNotUTF8
@@ -127,11 +131,15 @@ func (s *shim) Read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	b := in.unread()
-	n := copy(p, b[:min(uint64(len(b)), s.left)])
+	n := copy(p, in.unread()[:s.ready()])
 	in.r += n
 	s.left -= uint64(n)
 	return n, nil
+}
+
+// ready returns how many bytes of the frame can be read without waiting.
+func (s *shim) ready() int {
+	return int(min(s.left, uint64(len(s.c.in.unread()))))
 }
 
 // nextFrame waits for a frame's header, and holds it against the limits before the engine sees it.

@@ -74,21 +74,31 @@ func (c *Conn) fail(err error) {
 	o.mu.Unlock()
 }
 
+// awaitQuiet waits until nobody writes: until all is written, or the connection is cut.
+func (c *Conn) awaitQuiet() {
+	o := &c.out
+	o.mu.Lock()
+	if !o.writing {
+		o.mu.Unlock()
+		return
+	}
+	if o.quiet == nil {
+		o.quiet = make(chan struct{})
+	}
+	quiet := o.quiet
+	o.mu.Unlock()
+	<-quiet
+}
+
 // settle waits for a write that is under way, which a closed socket ends at once, and counts what was not written.
 func (c *Conn) settle() {
 	c.fail(ErrClosed)
+	c.awaitQuiet()
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.hold != nil {
 		o.hold.Stop()
-	}
-	if o.writing {
-		quiet := make(chan struct{})
-		o.quiet = quiet
-		o.mu.Unlock()
-		<-quiet
-		o.mu.Lock()
 	}
 	o.lost += countData(o.w, o.off) + countData(o.buf, 0)
 	o.buf.free()

@@ -5,6 +5,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"unicode/utf8"
 
@@ -402,6 +403,9 @@ func (c *Conn) discard() error {
 	}
 	err := c.rest()
 	c.Stamps.Message.Clear()
+	if err == io.EOF {
+		c.awaitQuiet() // the peer may still read, and wait for our close frame
+	}
 	return err
 }
 

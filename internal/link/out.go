@@ -41,7 +41,7 @@ type out struct {
 	after   func()        // what unlock does when mu is free
 	err     error         // why nothing can be written any more
 	room    chan struct{} // closed when a waiting Send should look again
-	quiet   chan struct{} // closed when nobody writes, for settle
+	quiet   chan struct{} // closed when nobody writes, for awaitQuiet
 	hold    *time.Timer   // ends held after holdTime
 	lost    int           // messages that were queued and not written
 }

@@ -1,0 +1,322 @@
+package link_test
+
+// The hot path against the engine alone: the same bytes, however they are split, have to give the
+// same messages, answers and end.
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coder/websocket"
+
+	"example.com/hail/internal/link"
+	"example.com/hail/internal/wire"
+)
+
+const fuzzLimit = 600
+
+// trace is what came of a stream of bytes.
+type trace struct {
+	messages []string // "text ..." and "binary ..."
+	end      string   // the close code, or "lost"
+	answers  []byte   // what was written: pongs and the close frame, as bytes
+}
+
+// script is a net.Conn that reads what is given in the given pieces, and keeps what is written.
+type script struct {
+	pieces [][]byte
+	mu     sync.Mutex
+	wrote  bytes.Buffer
+	closed bool
+}
+
+func (s *script) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.pieces) > 0 && len(s.pieces[0]) == 0 {
+		s.pieces = s.pieces[1:]
+	}
+	if s.closed || len(s.pieces) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.pieces[0])
+	s.pieces[0] = s.pieces[0][n:]
+	return n, nil
+}
+
+func (s *script) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wrote.Write(p)
+}
+
+func (s *script) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}
+
+func (s *script) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (s *script) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (s *script) SetDeadline(time.Time) error      { return nil }
+func (s *script) SetReadDeadline(time.Time) error  { return nil }
+func (s *script) SetWriteDeadline(time.Time) error { return nil }
+
+// hijackable is a ResponseWriter that gives a script away.
+type hijackable struct {
+	conn   *script
+	header http.Header
+}
+
+func (h hijackable) Header() http.Header         { return h.header }
+func (h hijackable) WriteHeader(int)             {}
+func (h hijackable) Write(p []byte) (int, error) { return len(p), nil }
+func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+}
+
+func upgradeRequest() *http.Request {
+	r, _ := http.NewRequest(http.MethodGet, "http://example.com/", nil)
+	r.Header = http.Header{
+		"Connection":               {"Upgrade"},
+		"Upgrade":                  {"websocket"},
+		"Sec-Websocket-Version":    {"13"},
+		"Sec-Websocket-Key":        {"dGhlIHNhbXBsZSBub25jZQ=="},
+		"Sec-Websocket-Extensions": {"permessage-deflate"},
+	}
+	return r
+}
+
+// tracer owns a link as the root package does.
+type tracer struct {
+	c    *link.Conn
+	t    trace
+	done chan struct{}
+}
+
+func (o *tracer) Hangup(error) {}
+func (o *tracer) Done()        { close(o.done) }
+
+func (o *tracer) Turn() bool {
+	for {
+		m, err := o.c.Next()
+		switch e := err.(type) {
+		case nil:
+			o.t.messages = append(o.t.messages, describe(m.Text, m.Data))
+			continue
+		case *link.PeerClose:
+			o.ended(fmt.Sprint(e.Code), link.CloseFrame{Code: e.Code})
+		case *link.Violation:
+			o.ended(fmt.Sprint(e.Code), link.CloseFrame{Code: e.Code, Reason: e.Reason, Half: e.Lost})
+		default:
+			if err == link.ErrAgain {
+				return true
+			}
+			o.ended("lost", link.CloseFrame{})
+			o.c.Cut()
+			return false
+		}
+	}
+}
+
+func (o *tracer) ended(how string, frame link.CloseFrame) {
+	if o.t.end != "" {
+		return
+	}
+	o.t.end = how
+	if frame.Code != 0 {
+		o.c.CloseWith(frame)
+	}
+}
+
+func describe(text bool, data []byte) string {
+	if text {
+		return "text " + string(data)
+	}
+	return "binary " + string(data)
+}
+
+// throughLink sends the pieces through a link.
+func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) trace {
+	t.Helper()
+	cfg.ReadLimit, cfg.SendQueue, cfg.SendWait, cfg.Clock = fuzzLimit, -1, -1, new(link.Clock)
+	cfg.Clock.Tick()
+	conn := &script{pieces: slices.Clone(pieces)}
+	held := conn.pieces
+	conn.pieces = nil // not before the handshake is over
+	c, err := link.Accept(hijackable{conn, http.Header{}}, upgradeRequest(), link.Negotiation{Compression: true}, &cfg)
+	if err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	conn.pieces = held
+	conn.wrote.Reset()
+	o := &tracer{c: c, done: make(chan struct{})}
+	c.Bind(o, new(link.Traffic))
+	c.Start()
+	<-o.done
+	o.t.answers = conn.wrote.Bytes()
+	return o.t
+}
+
+// throughEngine gives the bytes to the engine as it comes, with nothing of ours between.
+func throughEngine(t testing.TB, b []byte) trace {
+	t.Helper()
+	conn := &script{}
+	opts := &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionNoContextTakeover}
+	c, err := websocket.Accept(hijackable{conn, http.Header{}}, upgradeRequest(), opts)
+	if err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	defer c.CloseNow()
+	conn.mu.Lock()
+	conn.pieces = [][]byte{bytes.Clone(b)}
+	conn.mu.Unlock()
+	c.SetReadLimit(fuzzLimit)
+	var tr trace
+	for {
+		kind, data, err := c.Read(context.Background())
+		if err == nil {
+			tr.messages = append(tr.messages, describe(kind == websocket.MessageText, data))
+			continue
+		}
+		var peer websocket.CloseError
+		if errors.As(err, &peer) {
+			tr.end = fmt.Sprint(int(peer.Code))
+		}
+		return tr
+	}
+}
+
+// pieces splits b where the bytes of cuts say.
+func pieces(b, cuts []byte) [][]byte {
+	var parts [][]byte
+	for _, cut := range cuts {
+		n := min(int(cut), len(b))
+		parts = append(parts, bytes.Clone(b[:n]))
+		b = b[n:]
+	}
+	return append(parts, bytes.Clone(b))
+}
+
+// frames makes frames of the fuzzer's bytes, most of them legal: three bytes say what, the next are payload.
+func frames(script []byte) []byte {
+	var out []byte
+	for len(script) >= 3 {
+		kind, size, odd := script[0], int(script[1]), script[2]
+		script = script[3:]
+		if odd&0x80 != 0 {
+			size *= 5
+		}
+		payload := make([]byte, size)
+		copy(payload, script)
+		if odd&0x40 == 0 {
+			for i := range payload { // mostly text
+				payload[i] = 'a' + payload[i]%26
+			}
+		}
+		script = script[min(size, len(script)):]
+		first := []byte{0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8A, 0x88, 0xC1, 0xC2, 0x41, 0x09, 0x83, 0xA1, 0x8B}[kind&15]
+		if first&0x08 != 0 && odd&0x20 == 0 {
+			payload = payload[:min(len(payload), 125)]
+		}
+		if first&0x0F == 8 && len(payload) >= 2 && odd&0x10 == 0 {
+			binary.BigEndian.PutUint16(payload, 1000)
+		}
+		if first&0x40 != 0 && odd&0x08 == 0 {
+			payload = wire.AppendDeflated(nil, payload)
+		}
+		out = appendMasked(out, first, payload, odd)
+	}
+	return append(out, script...)
+}
+
+// appendMasked appends a client's frame; odd chooses its oddities.
+func appendMasked(out []byte, first byte, payload []byte, odd byte) []byte {
+	head := wire.AppendHeader(nil, first, len(payload))
+	if odd&0x07 == 7 { // in more bytes than it takes
+		head = binary.BigEndian.AppendUint64([]byte{first, 127}, uint64(len(payload)))
+	}
+	if odd&0x07 == 6 { // unmasked
+		return append(append(out, head...), payload...)
+	}
+	key := [4]byte{first, 1, odd, 0xFF}
+	head[1] |= 0x80
+	out = append(append(out, head...), key[:]...)
+	masked := bytes.Clone(payload)
+	wire.Mask(masked, binary.LittleEndian.Uint32(key[:]))
+	return append(out, masked...)
+}
+
+func FuzzHotPathAgainstEngine(f *testing.F) {
+	f.Add([]byte("\x00\x05\x00hello"), []byte{1, 1, 1}, true)
+	f.Add([]byte("\x02\x05\x00hello\x06\x03\x00abc\x05\x02\x00yz\x08\x04\x00\x00\x00ok"), []byte{3}, true)
+	f.Add([]byte("\x09\xF0\x80compress\x00\x00\x00\x01\xFF\x80"), []byte{}, true)
+	f.Add([]byte("\x00\x03\x40\xff\xfe\xfd"), []byte{9}, true)
+	f.Add([]byte("\x02\x02\x40\xe4\xb8\x05\x01\x40\x96"), []byte{8, 1}, true)
+	f.Add([]byte("\x08\x04\x50\x03\xe8\xff\xff"), []byte{2, 2}, true)
+	f.Add([]byte("\x00\xff\x80\x00\xff\x80"), []byte{200}, true)
+	f.Add([]byte("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00"), []byte{1}, false)
+	f.Add([]byte("\x88\x80\x00\x00\x00\x00\x81\x80\x00\x00\x00\x00"), []byte{}, false)
+	f.Fuzz(func(t *testing.T, script, cuts []byte, structured bool) {
+		b := script[:min(len(script), 1<<10)]
+		if structured {
+			b = frames(b)
+		}
+		want := throughLink(t, [][]byte{bytes.Clone(b)}, link.Config{EngineOnly: true})
+		for name, run := range map[string]struct {
+			pieces [][]byte
+			cfg    link.Config
+		}{
+			"hot path":                {[][]byte{bytes.Clone(b)}, link.Config{}},
+			"hot path, split":         {pieces(b, cuts), link.Config{}},
+			"hot path, split, reused": {pieces(b, cuts), link.Config{Reuse: true}},
+			"engine, split":           {pieces(b, cuts), link.Config{EngineOnly: true}},
+		} {
+			got := throughLink(t, run.pieces, run.cfg)
+			if want.end == "lost" {
+				got.answers, want.answers = nil, nil // the cut may have been quicker
+			}
+			if !slices.Equal(got.messages, want.messages) || got.end != want.end || !bytes.Equal(got.answers, want.answers) {
+				t.Errorf("%s:\n got %q, end %s, answers %q\nwant %q, end %s, answers %q",
+					name, got.messages, got.end, got.answers, want.messages, want.end, want.answers)
+			}
+		}
+		checkEngine(t, want, throughEngine(t, b))
+	})
+}
+
+// checkEngine holds what we made of the bytes against what the engine makes of them by itself.
+// We refuse more: text that is not UTF-8, lengths over the limit before they are read, and
+// compressed messages that break off.
+func checkEngine(t *testing.T, got, engine trace) {
+	t.Helper()
+	if len(got.messages) > len(engine.messages) || !slices.Equal(got.messages, engine.messages[:len(got.messages)]) {
+		t.Errorf("messages: got %q, the engine alone %q", got.messages, engine.messages)
+	}
+	if len(got.messages) < len(engine.messages) {
+		next := engine.messages[len(got.messages)]
+		if got.end == "lost" && len(engine.messages) == len(got.messages)+1 {
+			return // to the engine a compressed message that breaks off is one that ends
+		}
+		if got.end != "1007" || utf8.ValidString(next) {
+			t.Errorf("ended with %s before %q, which the engine delivers", got.end, next)
+		}
+		return
+	}
+	if engine.end != "" && got.end != engine.end && got.end != "1007" {
+		t.Errorf("end: got %s, the engine alone %s", got.end, engine.end)
+	}
+}
