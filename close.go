@@ -167,8 +167,13 @@ func (e *endError) Unwrap() []error {
 
 // isEndOf reports whether err comes from the end of c itself.
 func isEndOf(c *Conn, err error) bool {
-	var end *endError
-	return errors.As(err, &end) && end.conn == c
+	for err != nil {
+		if end, ok := err.(*endError); ok {
+			return end.conn == c
+		}
+		err = errors.Unwrap(err) // of a joined error the rest is the callback's own
+	}
+	return false
 }
 
 // chosenClose finds the CloseError that a callback returned. One in the error of
@@ -178,7 +183,9 @@ func chosenClose(err error) (CloseError, bool) {
 	case CloseError:
 		return e, true
 	case *CloseError:
-		return *e, true
+		if e != nil {
+			return *e, true
+		}
 	case *endError:
 	case interface{ Unwrap() error }:
 		return chosenClose(e.Unwrap())

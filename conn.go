@@ -180,7 +180,7 @@ func (c *Conn) open(r *http.Request) {
 	draining, cut := s.gate.closed()
 	switch {
 	case cut:
-		c.cut(CauseServerClosed, nil)
+		c.cut(CauseServerClosed, ErrServerClosed)
 		return
 	case draining:
 		c.drain()
@@ -238,7 +238,6 @@ func (c *Conn) receive(in link.Message) {
 	c.shard.received.Add(1)
 	if err := c.callMessage(m); err != nil {
 		c.callbackFailed(err)
-		return
 	}
 	c.afterCall()
 }

@@ -31,7 +31,8 @@ type Handler struct {
 	OnClose func(c *Conn, info CloseInfo)
 
 	// OnError is told what went wrong, before the close frame is sent: the error of a callback, a CloseError
-	// too, its panic as a *PanicError, or what rule or limit the peer broke. It may still send. A peer that is lost,
+	// too, its panic as a *PanicError, or what rule or limit the peer broke. It may still send, but for
+	// MessageTimeout, which it is told of when the connection is over. A peer that is lost,
 	// or cut for silence or for taking nothing, is not reported here: CloseInfo.Err says it.
 	// Default: Options.Logger at Error, or Debug for a CloseError.
 	OnError func(c *Conn, err error)
@@ -115,7 +116,9 @@ func (c *Conn) callMessage(m Message) (err error) {
 // called is deferred around OnConnect and OnMessage.
 func (c *Conn) called(done *bool, err *error) {
 	c.leaveCall()
-	if !*done {
+	if *done {
+		*err = c.checked(*err)
+	} else {
 		if v := recover(); v != nil {
 			*err = c.panicked(v)
 		} else {
@@ -123,6 +126,23 @@ func (c *Conn) called(done *bool, err *error) {
 			c.fail(CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CausePanic, Err: errGoexit}, false)
 		}
 	}
+}
+
+// checked returns err, or a *PanicError where err's own methods panic, as those of a nil pointer in an error may.
+func (c *Conn) checked(err error) (checked error) {
+	if err == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			checked = c.panicked(v)
+		}
+	}()
+	_ = err.Error()
+	errors.Is(err, ErrQueueFull)
+	errors.As(err, new(*PanicError))
+	chosenClose(err)
+	return err
 }
 
 // leaveCall ends what enter of calls has begun.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -718,5 +719,73 @@ func TestRepliesOfABatchDoNotWaitForASlowCallback(t *testing.T) {
 			}
 		}
 		p.Close(hail.StatusNormalClosure, "")
+	})
+}
+
+// nilErr is an error whose methods panic: a nil pointer in an error.
+type nilErr struct{ text string }
+
+func (e *nilErr) Error() string { return e.text }
+
+func TestErrorsWhoseMethodsPanicAreContained(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"nil pointer": (*nilErr)(nil), "nil CloseError": (*hail.CloseError)(nil)} {
+		for _, told := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, OnError set: %v", name, told), func(t *testing.T) {
+				t.Parallel()
+				closed := newCloses()
+				h := hail.Handler{OnMessage: func(*hail.Conn, hail.Message) error { return err }, OnClose: closed.note}
+				if told {
+					h.OnError = func(*hail.Conn, error) {}
+				}
+				s := &hail.Server{Handler: h, Options: hail.Options{
+					Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelDebug}))}}
+				p := hailtest.Dial(t, s, "/")
+				p.Send(hail.Text("go"))
+				if got := p.WaitClose(); got.Code != hail.StatusInternalError {
+					t.Errorf("close frame: got %v, want 1011", got)
+				}
+				if info := closed.next(t); info.Cause != hail.CausePanic {
+					t.Errorf("CloseInfo: got %+v, want a panic", info)
+				}
+			})
+		}
+	}
+}
+
+func TestCallbacksOwnErrorBesideTheConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	failures := make(chan error, 2)
+	own := errors.New("database is down")
+	s := &hail.Server{Handler: hail.Handler{
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			c.Close(4000, "")
+			return errors.Join(own, c.Send(m))
+		},
+		OnError: func(_ *hail.Conn, err error) { failures <- err },
+	}}
+	p := hailtest.Dial(t, s, "/")
+	p.Send(hail.Text("go"))
+	p.WaitClose()
+	if err := <-failures; !errors.Is(err, own) {
+		t.Errorf("OnError: got %v, want the callback's error", err)
+	}
+}
+
+func TestFramesBehindAGoexitAreRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		closed := newCloses()
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: accept,
+			OnMessage: func(*hail.Conn, hail.Message) error { runtime.Goexit(); return nil },
+			OnClose:   closed.note,
+		}, Options: hail.Options{Logger: quiet}}
+		p := hailtest.Dial(t, s, "/", hailtest.Raw())
+		start := time.Now()
+		p.Write(slices.Concat(hailtest.Frame{Fin: true, Opcode: hailtest.OpText}.Bytes(), hailtest.CloseFrame(1000, "").Bytes()))
+		if info := closed.next(t); info.Err == nil || time.Since(start) > time.Second {
+			t.Errorf("OnClose after %v: %+v, want it at once", time.Since(start), info)
+		}
 	})
 }

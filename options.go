@@ -67,7 +67,8 @@ type Options struct {
 	MessageTimeout time.Duration
 
 	// WriteTimeout is how long a peer may take nothing of what is queued for it, before it is cut. It is also the
-	// longest that Send waits for room in the queue. Negative: for ever. Default: 10 s.
+	// longest that Send waits for room in the queue. A peer that takes a little now and then keeps its connection and
+	// what is queued, also while it is closed. Negative: for ever. Default: 10 s.
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2),
@@ -75,7 +76,7 @@ type Options struct {
 	// Negative: no pings. Default: 25 s.
 	PingInterval time.Duration
 
-	// PongTimeout is how long a peer may stay silent after a ping, before it is cut.
+	// PongTimeout is how long a peer may stay silent after it could have read a ping, before it is cut.
 	// Negative: for ever. Default: 10 s.
 	PongTimeout time.Duration
 

@@ -158,7 +158,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Close() error {
 	s.setup()
 	defer s.sweeper.halt()
-	s.gate.close(true)
 	return s.cutAll(CauseServerClosed, nil)
 }
 
@@ -197,9 +196,12 @@ func (s *Server) drain(ctx context.Context) {
 
 // cutAll cuts every connection and waits for the callbacks. A nil why is no error.
 func (s *Server) cutAll(cause Cause, why error) error {
+	s.gate.close(true) // who is still in the handshake is cut when it gets here
 	cut, total := 0, s.gate.len()
+	reason := why
+	or(&reason, ErrServerClosed)
 	for c := range s.conns.all() {
-		if c.cut(cause, why) {
+		if c.cut(cause, reason) {
 			cut++
 		}
 	}

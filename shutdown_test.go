@@ -3,8 +3,10 @@ package hail_test
 // The server's end: Shutdown drains and spreads, Close cuts.
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -258,4 +260,38 @@ func TestShutdownSpreads(t *testing.T) {
 			})
 		})
 	}
+}
+
+// slowHijack is a ResponseWriter that takes its time to give its connection away.
+type slowHijack struct{ http.ResponseWriter }
+
+func (w slowHijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	time.Sleep(1500 * time.Millisecond)
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+func TestShutdownCutsAHandshakeThatIsLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: func(*hail.Conn, *http.Request) error { t.Error("OnConnect was called"); return nil },
+		}}
+		slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.ServeHTTP(slowHijack{w}, r) })
+		start := time.Now()
+		result := make(chan error)
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			result <- s.Shutdown(ctx)
+		}()
+		p := hailtest.Dial(t, slow, "/")
+		<-result
+		if took := time.Since(start); took > 1600*time.Millisecond {
+			t.Errorf("Shutdown ended after %v, want with the handshake, after 1.5 s", took)
+		}
+		if got := p.WaitClose(); got.Code != hail.StatusAbnormalClosure {
+			t.Errorf("close frame: got %v, want none", got)
+		}
+	})
 }

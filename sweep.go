@@ -100,6 +100,7 @@ type pulse struct {
 	pinged time.Duration // when the ping was sent that is out; 0: none is
 	closed time.Duration // when our close frame was written, while a callback runs
 	unsent int           // bytes that the system held for the peer
+	ahead  int           // of them, those that the ping that is out lies behind
 }
 
 // over reports whether more than limit has passed since then. The stamps of the clock are up to
@@ -112,14 +113,17 @@ func (s *Server) over(now, since, limit time.Duration) bool {
 func (c *Conn) check(now time.Duration) {
 	s, t, o := c.server, &c.link.Stamps, &c.server.options
 	stall := t.Stall.Get()
-	if (stall != 0 || c.pulse.pinged != 0) && c.progressed() {
-		// The peer reads, if slowly: a pong cannot come before what was written ahead of its ping.
-		if stall != 0 {
-			t.Stall.Move(stall, now)
-			stall = now
-		}
-		if c.pulse.pinged != 0 {
-			c.pulse.pinged = now
+	if stall != 0 || c.pulse.pinged != 0 {
+		if n := c.taken(); n > 0 {
+			if stall != 0 {
+				t.Stall.Move(stall, now)
+				stall = now
+			}
+			// A pong cannot come before what was written ahead of its ping is taken.
+			if c.pulse.pinged != 0 && c.pulse.ahead > 0 {
+				c.pulse.pinged = now
+				c.pulse.ahead -= n
+			}
 		}
 	}
 	switch {
@@ -152,19 +156,22 @@ func (c *Conn) checkCall(now time.Duration) {
 	c.watch()
 }
 
-// progressed reports whether the peer has taken bytes from the system since the last call.
-func (c *Conn) progressed() bool {
+// taken returns how many bytes, at the least, the peer has taken from the system since the last call.
+func (c *Conn) taken() int {
 	before := c.pulse.unsent
-	c.pulse.unsent = c.link.Unsent()
-	return c.pulse.unsent >= 0 && c.pulse.unsent < before
+	c.pulse.unsent = max(c.link.Unsent(), 0)
+	return max(before-c.pulse.unsent, 0)
 }
 
 // failLate ends a connection from outside its goroutine: OnError has to wait until the callbacks' is free.
 func (c *Conn) failLate(info CloseInfo) {
-	if c.begin(info) {
-		c.mu.Lock()
-		c.late = info.Err
-		c.mu.Unlock()
+	c.mu.Lock()
+	first := !c.ended
+	if first {
+		c.ended, c.info, c.late = true, info, info.Err
+	}
+	c.mu.Unlock()
+	if first {
 		c.sendClose(info, link.CloseFrame{Drop: true})
 	}
 }
@@ -178,9 +185,12 @@ func (c *Conn) heartbeat(now, heard time.Duration, stalled bool) {
 	switch {
 	case c.pulse.pinged != 0 && stalled:
 		c.pulse.pinged = now // the ping waits too; WriteTimeout counts
+		c.pulse.ahead = c.pulse.unsent
 	case c.pulse.pinged == 0 && now-heard >= c.pingAfter():
 		c.pulse.pinged = now
 		c.link.Ping()
+		c.taken()
+		c.pulse.ahead = c.pulse.unsent
 	case c.pulse.pinged != 0 && s.over(now, c.pulse.pinged, s.options.PongTimeout):
 		c.lose(CausePingTimeout, errPongMissing)
 	}

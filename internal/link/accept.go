@@ -101,9 +101,9 @@ func (hs *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	hs.conn.nc = nc
-	if n := brw.Reader.Buffered(); n > 0 {
+	if brw != nil && brw.Reader != nil && brw.Reader.Buffered() > 0 {
 		// The peer did not wait for the response.
-		early, _ := brw.Reader.Peek(n)
+		early, _ := brw.Reader.Peek(brw.Reader.Buffered())
 		hs.conn.in.start(early)
 	}
 	shim := &hs.conn.engine.shim
@@ -134,7 +134,7 @@ func (hs *handshake) respond(nc net.Conn) error {
 	b.WriteString("\r\n")
 	nc.SetWriteDeadline(time.Now().Add(responseTimeout))
 	_, err := nc.Write(b.Bytes())
-	nc.SetWriteDeadline(time.Time{})
+	nc.SetDeadline(time.Time{}) // the server's own may still be set
 	return err
 }
 

@@ -17,6 +17,8 @@ import (
 	"example.com/hail/internal/wire"
 )
 
+var errTrailing = errors.New("compressed message with bytes behind its end")
+
 // nextFromEngine has the engine read one message, or whatever else comes first.
 // It waits for the message's last byte.
 func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
@@ -28,8 +30,12 @@ func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
 	}
 	buf, err := c.readAll(r, kind == websocket.MessageText)
 	if err == nil {
-		// To the engine a compressed message that breaks off is one that ends.
+		// To the engine a compressed message that breaks off is one that ends, and what
+		// follows its last block is none of the message.
 		err = c.engine.shim.err
+		if err == nil && c.engine.shim.left > 0 {
+			err = errTrailing
+		}
 	}
 	if err != nil {
 		buf.free()
@@ -58,7 +64,7 @@ func (c *Conn) readAll(r io.Reader, text bool) (*buffer, error) {
 	for {
 		buf = buf.room(1)
 		free := buf.b[len(buf.b):cap(buf.b)]
-		if text {
+		if text && c.engine.shim.plain {
 			// The engine waits until what it is given is full, but text fails with its first wrong byte.
 			free = free[:min(len(free), max(1, c.engine.shim.ready()))]
 		}
@@ -99,7 +105,7 @@ func (c *Conn) engineError(err error) error {
 		return c.tooBig()
 	case errors.Is(err, errNotUTF8):
 		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
-	case errors.As(err, &corrupt), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.As(err, &corrupt), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errTrailing):
 		return &Violation{Code: codeInvalid, Reason: "invalid compressed data", Err: err}
 	default:
 		c.in.broken = true

@@ -145,7 +145,12 @@ func (c *Conn) Cut() {
 }
 
 // Turn is poll's: see [poll.Handler].
-func (c *Conn) Turn() bool { return c.owner.Turn() }
+func (c *Conn) Turn() bool {
+	c.in.fresh = true // stays where user code ends the goroutine: the next turn begins with what is left
+	more := c.owner.Turn()
+	c.in.fresh = false
+	return more
+}
 
 // Hangup is poll's: see [poll.Handler].
 func (c *Conn) Hangup(err error) { c.owner.Hangup(err) }

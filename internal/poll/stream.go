@@ -94,7 +94,9 @@ func (s *stream) CloseWrite() error { return closeWrite(s.nc) }
 
 // Close does not wait for the peer: of TLS it closes the connection beneath, without an alert.
 func (s *stream) Close() error {
-	return beneath(s.nc).Close()
+	err := beneath(s.nc).Close()
+	s.nc.Close() // does not wait any more
+	return err
 }
 
 // beneath returns the transport of a TLS connection, and else nc.
