@@ -315,9 +315,6 @@ func (o *out) splice() {
 	for o.at < o.off {
 		o.at += frameAt(o.w.b[o.at:])
 	}
-	if o.last && o.at == len(o.w.b) {
-		return // nothing follows the close frame
-	}
 	ctl := o.ctl.b
 	rest := len(o.w.b) - o.at
 	o.w = o.w.room(len(ctl))

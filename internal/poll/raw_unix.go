@@ -22,9 +22,7 @@ type raw struct {
 	// Owned by the serving goroutine. The functions are bound once: a method value
 	// made for each call would be allocated each time.
 	in       transfer
-	filling  bool // Read runs inside the poller's callback
 	fillFunc func(fd uintptr) bool
-	readFunc func(fd uintptr) bool
 	waitFunc func(fd uintptr) bool
 
 	// Owned by whoever may write.
@@ -65,10 +63,8 @@ func newRaw(nc net.Conn, h Handler) Socket {
 
 func (s *raw) Start() {
 	s.fillFunc = func(fd uintptr) bool {
-		s.in.fd, s.filling = int(fd), true
-		filled := s.h.Fill()
-		s.filling = false
-		return filled
+		s.in.fd = int(fd)
+		return s.h.Fill()
 	}
 	go s.serve()
 }
@@ -91,18 +87,8 @@ func (s *raw) serve() {
 	}
 }
 
-func (s *raw) Read(p []byte) (int, error) {
-	if s.filling {
-		return readFD(s.in.fd, p)
-	}
-	if s.readFunc == nil {
-		s.readFunc = func(fd uintptr) bool {
-			s.in.n, s.in.err = readFD(int(fd), s.in.p)
-			return true
-		}
-	}
-	return s.in.do(s.rc.Read, s.readFunc, p)
-}
+// Read runs within fillFunc, which holds the descriptor.
+func (s *raw) Read(p []byte) (int, error) { return readFD(s.in.fd, p) }
 
 func (s *raw) ReadWait(p []byte) (int, error) {
 	if s.waitFunc == nil {

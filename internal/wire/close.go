@@ -43,18 +43,17 @@ func ValidCode(code int) bool {
 // CutReason makes s fit for a close frame: valid UTF-8, and cut at a character's
 // boundary where it is longer than [MaxReason].
 func CutReason(s string) string {
-	if len(s) > MaxReason {
-		end := MaxReason
-		for end > MaxReason-utf8.UTFMax && !utf8.RuneStart(s[end]) {
-			end--
-		}
-		s = s[:end]
-	}
 	if !utf8.ValidString(s) {
-		// The mark of the invalid byte must not make it longer again.
 		s = strings.ToValidUTF8(s, "?")
 	}
-	return s
+	if len(s) <= MaxReason {
+		return s
+	}
+	end := MaxReason
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
 }
 
 // AppendClose appends a close frame. The code [NoStatus] gives one without a payload.
