@@ -30,8 +30,8 @@ func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
 	}
 	buf, err := c.readAll(r, kind == websocket.MessageText)
 	if err == nil {
-		// To the engine a compressed message that breaks off is one that ends, and what
-		// follows its last block is none of the message.
+		// To the engine a message that breaks off is one that ends, and what
+		// follows a compressed one's last block is none of it.
 		err = c.engine.shim.err
 		if err == nil && c.engine.shim.left > 0 {
 			err = errTrailing
