@@ -2177,3 +2177,31 @@ func TestWrongOptionsPanic(t *testing.T) {
 		})
 	}
 }
+
+// TestLargestTimeouts has durations that overflow where a tick is added to them.
+func TestLargestTimeouts(t *testing.T) {
+	t.Parallel()
+	const ever = time.Duration(math.MaxInt64)
+	for name, act := range map[string]func(*hailtest.Peer, *hail.Conn){
+		"MessageTimeout": func(p *hailtest.Peer, _ *hail.Conn) { p.Write(message([]byte("half"))[:8]) },
+		"WriteTimeout":   func(p *hailtest.Peer, c *hail.Conn) { p.Stall(); c.Send(hail.Text("not read")) },
+		"PongTimeout":    func(p *hailtest.Peer, _ *hail.Conn) { p.Vanish() },
+		"CloseTimeout":   func(p *hailtest.Peer, c *hail.Conn) { p.Vanish(); c.Close(hail.StatusNormalClosure, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				h, e := observed(hail.Handler{})
+				o := hail.Options{MessageTimeout: ever, WriteTimeout: ever, PongTimeout: ever, CloseTimeout: ever, PingInterval: time.Minute}
+				p := hailtest.Dial(t, &hail.Server{Handler: h, Options: o}, "/", append(opts, hailtest.BufferSize(1), hailtest.Timeout(time.Hour))...)
+				act(p, await(t, "OnConnect", e.conns, ample))
+				time.Sleep(3 * time.Minute)
+				synctest.Wait()
+				if len(e.closed) > 0 {
+					t.Errorf("closed: %+v", <-e.closed)
+				}
+				p.Reset()
+			})
+		})
+	}
+}

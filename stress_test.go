@@ -8,8 +8,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strconv"
@@ -31,6 +34,27 @@ func often(n int) int {
 		return n / 20
 	}
 	return n
+}
+
+// dial connects to a handler.
+type dial func(target string, opts ...hailtest.Option) *hailtest.Peer
+
+// dialers are ways to connect often. Over TCP all go to one server: each port is kept for a minute behind its last connection.
+var dialers = map[string]func(t *testing.T, h http.Handler) dial{
+	"memory": func(t *testing.T, h http.Handler) dial {
+		return func(target string, opts ...hailtest.Option) *hailtest.Peer {
+			t.Helper()
+			return hailtest.Dial(t, h, target, opts...)
+		}
+	},
+	"tcp": func(t *testing.T, h http.Handler) dial {
+		server := httptest.NewServer(h)
+		t.Cleanup(server.Close)
+		return func(target string, opts ...hailtest.Option) *hailtest.Peer {
+			t.Helper()
+			return hailtest.DialURL(t, "ws"+strings.TrimPrefix(server.URL, "http")+target, opts...)
+		}
+	},
 }
 
 // life counts one connection's callbacks.
@@ -152,12 +176,12 @@ func TestManyConnectionsEndInEveryWay(t *testing.T) {
 	hailtest.NoLeaks(t)
 	const batch = 250
 	before := heap()
-	for name, opts := range map[string][]hailtest.Option{"memory": nil, "tcp": {hailtest.TCP()}} {
+	for name, dialer := range dialers {
 		t.Run(name, func(t *testing.T) {
 			for i := range often(5000) / batch {
 				t.Run(strconv.Itoa(i), func(t *testing.T) {
 					t.Parallel()
-					endInEveryWay(t, batch, opts...)
+					endInEveryWay(t, batch, dialer)
 				})
 			}
 		})
@@ -177,7 +201,7 @@ func heap() uint64 {
 }
 
 // endInEveryWay opens n connections to one server, ends them, and holds what was told of it together.
-func endInEveryWay(t *testing.T, n int, opts ...hailtest.Option) {
+func endInEveryWay(t *testing.T, n int, dialer func(*testing.T, http.Handler) dial) {
 	lives := make([]life, n)
 	infos := make([]hail.CloseInfo, n)
 	closed := make(chan int, n)
@@ -232,9 +256,10 @@ func endInEveryWay(t *testing.T, n int, opts ...hailtest.Option) {
 	wayOf := func(i int) string { return names[i%len(names)] }
 	ending := 0
 	peers := make([]*hailtest.Peer, n)
+	connect := dialer(t, s)
 	for _, i := range order {
 		lives[i].conn = make(chan *hail.Conn, 2)
-		peers[i] = hailtest.Dial(t, s, fmt.Sprintf("/%d?%s", i, deaths[wayOf(i)].query), opts...)
+		peers[i] = connect(fmt.Sprintf("/%d?%s", i, deaths[wayOf(i)].query))
 	}
 	for _, i := range order {
 		way := deaths[wayOf(i)]
@@ -300,6 +325,80 @@ func checkBooks(t *testing.T, s *hail.Server, accepted uint64, closed map[hail.C
 	}
 }
 
+// TestServerEndsWhileConnectionsBegin has requests meet Shutdown and Close.
+func TestServerEndsWhileConnectionsBegin(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*hail.Server) error{
+		"Shutdown":             func(s *hail.Server) error { return shutdownIn(s, ample) },
+		"Close":                (*hail.Server).Close,
+		"Shutdown, then Close": func(s *hail.Server) error { return errors.Join(shutdownIn(s, ample), s.Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for i := range often(200) {
+				endWhileConnectionsBegin(t, i, end)
+			}
+		})
+	}
+}
+
+func endWhileConnectionsBegin(t *testing.T, i int, end func(*hail.Server) error) {
+	const clients = 6
+	var over atomic.Bool
+	var connects, closes atomic.Int32
+	note := func(callback string, n *atomic.Int32) {
+		n.Add(1)
+		if over.Load() {
+			t.Errorf("%s runs after the server's end", callback)
+		}
+	}
+	s := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, _ *http.Request) error {
+			note("OnConnect", &connects)
+			runtime.Gosched()
+			return c.Send(hail.Text("hello"))
+		},
+		OnMessage: func(c *hail.Conn, m hail.Message) error { note("OnMessage", new(atomic.Int32)); return c.Send(m) },
+		OnClose:   func(*hail.Conn, hail.CloseInfo) { note("OnClose", &closes) },
+	}, Options: hail.Options{Logger: quiet}}
+	server := httptest.NewServer(s)
+	defer server.Close()
+	var group sync.WaitGroup
+	begin := make(chan struct{})
+	for range clients {
+		group.Go(func() { // ends with its connection; waited for below
+			nc, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer nc.Close()
+			<-begin
+			io.WriteString(nc, "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+			nc.Write(slices.Concat(message([]byte("early")), hailtest.CloseFrame(hail.StatusGoingAway, "").Bytes()))
+			io.Copy(io.Discard, nc)
+		})
+	}
+	close(begin)
+	for range i % 60 {
+		runtime.Gosched()
+	}
+	err := end(s)
+	over.Store(true)
+	if err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+	group.Wait()
+	st := s.Stats()
+	if connects.Load() != closes.Load() || st.Accepted < uint64(connects.Load()) || st.Accepted+st.Refused != clients {
+		t.Errorf("%d connected, %d closed, %d accepted, %d refused of %d", connects.Load(), closes.Load(), st.Accepted, st.Refused, clients)
+	}
+	if s.Len() != 0 {
+		t.Errorf("Len: got %d, want 0", s.Len())
+	}
+}
+
 // numbered returns a message that says who sent it as which, with content that follows from that.
 func numbered(sender, seq, size int) hail.Message {
 	b := make([]byte, 8, 8+size)
@@ -339,7 +438,9 @@ func (l ledger) total() (n int) {
 // TestEverySendIsAccountedFor has 16 goroutines send to a peer that stalls.
 func TestEverySendIsAccountedFor(t *testing.T) {
 	t.Parallel()
-	const senders, size, queue = 16, 1500, 200_000
+	// Frames of 1 KiB: a write may well end where one does.
+	const senders, frame, queue = 16, 1 << 10, 200_000
+	const size = frame - 4 - 8
 	for name, tc := range map[string]struct {
 		writeTimeout time.Duration
 		end          func(p *hailtest.Peer, c *hail.Conn, s *hail.Server)
@@ -385,7 +486,6 @@ func TestEverySendIsAccountedFor(t *testing.T) {
 						}
 					})
 				}
-				const frame = 4 + 8 + size
 				waitFor(t, func() bool {
 					st := s.Stats()
 					if waits := int(st.Sent)*frame - int(st.BytesOut); waits > queue {
@@ -436,6 +536,41 @@ func TestEverySendIsAccountedFor(t *testing.T) {
 	}
 }
 
+// TestFailureDoesNotWaitForWhatAPeerDoesNotTake has what is dropped then be counted.
+func TestFailureDoesNotWaitForWhatAPeerDoesNotTake(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := observed(hail.Handler{OnMessage: func(*hail.Conn, hail.Message) error { return errors.New("an error") }})
+		s := &hail.Server{Handler: h, Options: noPings(hail.Options{})}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(10_000))...)
+		c := await(t, "OnConnect", e.conns, ample)
+		p.Stall()
+		const n = 100
+		for seq := range n {
+			if err := c.Send(numbered(0, seq, 500)); err != nil {
+				t.Fatalf("Send: %v", err)
+			}
+			synctest.Wait() // what is being written cannot be dropped
+		}
+		time.Sleep(3 * time.Second)
+		p.Write(message([]byte("have the callback fail")))
+		synctest.Wait()
+		p.Resume()
+		if got := p.WaitClose(); got.Code != hail.StatusInternalError {
+			t.Errorf("close: got %v, want 1011", got)
+		}
+		info := await(t, "OnClose", e.closed, ample)
+		got := make(ledger)
+		for range p.Pending() {
+			got.enter(t, p.Receive())
+		}
+		if lost := int(s.Stats().Undelivered); lost == 0 || got.total()+lost != n {
+			t.Errorf("of %d messages %d were received and %d counted in Stats.Undelivered", n, got.total(), lost)
+		}
+		checkNames(t, info.Err, "queued messages were not written")
+	})
+}
+
 func shutdownIn(s *hail.Server, d time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -482,25 +617,22 @@ func TestStalledPeerTakesLittleMemory(t *testing.T) {
 func TestTrySendRacesClose(t *testing.T) {
 	t.Parallel()
 	const batch = 100
-	for name, tc := range map[string]struct {
-		times int
-		opts  []hailtest.Option
-	}{"memory": {3000, nil}, "tcp": {1000, []hailtest.Option{hailtest.TCP()}}} {
+	for name, times := range map[string]int{"memory": 3000, "tcp": 1000} {
+		// All one after the other: what the peers hold is given back, and the network is not starved.
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for i := range often(tc.times) / batch {
-				// One after the other, so that what the peers hold is given back.
-				t.Run(strconv.Itoa(i), func(t *testing.T) { trySendRacesClose(t, batch, tc.opts...) })
+			for i := range often(times) / batch {
+				t.Run(strconv.Itoa(i), func(t *testing.T) { trySendRacesClose(t, batch, dialers[name]) })
 			}
 		})
 	}
 }
 
-func trySendRacesClose(t *testing.T, n int, opts ...hailtest.Option) {
+func trySendRacesClose(t *testing.T, n int, dialer func(*testing.T, http.Handler) dial) {
 	h, e := observed(hail.Handler{OnMessage: func(*hail.Conn, hail.Message) error { return hail.CloseError{Code: 4000} }})
 	s := &hail.Server{Handler: h, Options: hail.Options{SendQueue: 20_000, Logger: quiet}}
+	connect := dialer(t, s)
 	for i := range n {
-		p := hailtest.Dial(t, s, "/", opts...)
+		p := connect("/")
 		c := await(t, "OnConnect", e.conns, ample)
 		const senders = 3
 		var accepted [senders]int
@@ -509,7 +641,7 @@ func trySendRacesClose(t *testing.T, n int, opts ...hailtest.Option) {
 		for sender := range senders {
 			group.Go(func() { // ends with the connection, or after so many; waited for below
 				<-closing
-				for range 200 {
+				for range 100 {
 					switch err := c.TrySend(numbered(sender, accepted[sender], 0)); {
 					case err == nil:
 						accepted[sender]++
@@ -559,7 +691,7 @@ func TestManyGoroutinesSendBesideEchoes(t *testing.T) {
 	t.Parallel()
 	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
 		const senders = 8
-		each := often(300)
+		each := often(200)
 		sizeOf := func(sender, seq int) int { return (sender*7919 + seq*104729) % 3000 * (1 + seq%7/6*6) }
 		h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error { return c.Send(m) }})
 		s := &hail.Server{Handler: h, Options: hail.Options{SendQueue: 100_000, Compression: true}}
@@ -618,8 +750,9 @@ func TestManyBlockedCallbacksLearnOfTheirPeersEnd(t *testing.T) {
 	}})
 	s := &hail.Server{Handler: h}
 	peers := make([]*hailtest.Peer, n)
+	connect := dialers["tcp"](t, s)
 	for i := range peers {
-		peers[i] = hailtest.Dial(t, s, "/", hailtest.TCP())
+		peers[i] = connect("/")
 		peers[i].Send(hail.Text("block"))
 	}
 	for range peers {
@@ -651,6 +784,38 @@ func TestManyBlockedCallbacksLearnOfTheirPeersEnd(t *testing.T) {
 	checkBooks(t, s, uint64(n), map[hail.Cause]uint64{hail.CausePeerGone: uint64(n)})
 }
 
+// TestEndedConnectionsAreForgotten has the server keep nothing of them.
+func TestEndedConnectionsAreForgotten(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		const n = 30
+		var forgotten atomic.Int32
+		closed := make(chan struct{}, n)
+		s := &hail.Server{Handler: hail.Handler{
+			OnConnect: func(c *hail.Conn, _ *http.Request) error {
+				runtime.AddCleanup(c, func(int) { forgotten.Add(1) }, 0)
+				return c.Send(hail.Text("hello"))
+			},
+			OnClose: func(*hail.Conn, hail.CloseInfo) { closed <- struct{}{} },
+		}, Options: hail.Options{Compression: true}}
+		for i := range n {
+			p := hailtest.Dial(t, s, "/", opts...)
+			p.Receive()
+			if i%2 == 0 {
+				p.Close(hail.StatusNormalClosure, "")
+			} else {
+				p.Reset()
+			}
+			await(t, "OnClose", closed, ample)
+		}
+		waitFor(t, func() bool {
+			runtime.GC()
+			return forgotten.Load() == n
+		})
+		runtime.KeepAlive(s)
+	})
+}
+
 // TestBytesThatEndAnywhere cuts a stream of frames at each of its bytes: what is not whole is no message.
 func TestBytesThatEndAnywhere(t *testing.T) {
 	t.Parallel()
@@ -670,10 +835,8 @@ func TestBytesThatEndAnywhere(t *testing.T) {
 	for _, part := range parts {
 		stream = append(stream, part.b...)
 	}
-	test := func(t *testing.T, n int, leave func(*hailtest.Peer), lossless bool, opts ...hailtest.Option) {
-		h, e := observed(hail.Handler{})
-		s := &hail.Server{Handler: h, Options: hail.Options{Compression: true, Logger: quiet}}
-		p := hailtest.Dial(t, s, "/", append(slices.Clone(opts), hailtest.Compression())...)
+	test := func(t *testing.T, n int, leave func(*hailtest.Peer), lossless bool, connect dial, e events) {
+		p := connect("/", hailtest.Compression())
 		p.Write(stream[:n])
 		leave(p)
 		info := await(t, "OnClose", e.closed, ample)
@@ -702,18 +865,20 @@ func TestBytesThatEndAnywhere(t *testing.T) {
 		}
 	}
 	for name, leave := range map[string]func(*hailtest.Peer){"FIN": (*hailtest.Peer).CloseWrite, "RST": (*hailtest.Peer).Reset} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		for transport, dialer := range dialers {
+			t.Run(name+" "+transport, func(t *testing.T) {
+				t.Parallel()
+				h, e := observed(hail.Handler{})
+				connect := dialer(t, &hail.Server{Handler: h, Options: hail.Options{Compression: true, Logger: quiet}})
 				step := 1
-				if name == "RST" || testing.Short() { // for which less is promised
-					step = 7
+				if testing.Short() {
+					step = 11
 				}
 				for n := 0; n <= len(stream); n += step {
-					test(t, n, leave, name == "FIN", opts...)
+					test(t, n, leave, name == "FIN", connect, e)
 				}
 			})
-		})
+		}
 	}
 }
 

@@ -106,7 +106,7 @@ type pulse struct {
 // over reports whether more than limit has passed since then. The stamps of the clock are up to
 // a tick old, so a tick is added: no timeout is early.
 func (s *Server) over(now, since, limit time.Duration) bool {
-	return limit > 0 && since != 0 && now-since > limit+s.tick
+	return limit > 0 && since != 0 && now-since-s.tick > limit
 }
 
 // check enforces the connection's timeouts.
