@@ -30,12 +30,11 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	index   int         // guarded by shard.mu
-	isOpen  atomic.Bool // between OnConnect and OnClose
-	isDone  atomic.Bool // the transport has ended
-	calls   turnstile
-	watchMu sync.Mutex // held while the link begins or ends to watch
-	pulse   pulse      // owned by the sweep
+	index  int         // guarded by shard.mu
+	isOpen atomic.Bool // between OnConnect and OnClose
+	isDone atomic.Bool // the transport has ended
+	calls  turnstile
+	pulse  pulse // owned by the sweep
 
 	// Owned by the callbacks' goroutine.
 	known    bool // OnConnect was called
@@ -130,8 +129,8 @@ func sendable(code StatusCode) bool {
 
 // Context returns a context with the values of the request's context. It ends when the connection does: with the
 // peer's close frame or disappearance, or when the connection is cut, at the latest before OnClose. While a callback
-// runs nobody reads; over plain TCP on Linux a peer that disappears then is noticed all the same, in the callback's
-// first half second with a delay. Conn.Close does not end it at once: the peer's answer does, or CloseTimeout.
+// runs nobody reads; over plain TCP on Linux a peer that disappears is noticed all the same: at once, or within half
+// a second where it had gone before the callback began. Conn.Close does not end it at once: the peer's answer does, or CloseTimeout.
 // [context.Cause] then gives an error that is ErrConnClosed, and ErrServerClosed where Server.Shutdown or
 // Server.Close ended the connection, and in which errors.As finds a CloseError.
 func (c *Conn) Context() context.Context { return c.ctx }
@@ -201,9 +200,13 @@ func (c *Conn) open(r *http.Request) {
 // owner is what the link sees of a Conn.
 type owner Conn
 
-func (o *owner) Turn() bool       { return (*Conn)(o).turn() }
-func (o *owner) Hangup(err error) { (*Conn)(o).hangup(err) }
-func (o *owner) Done()            { (*Conn)(o).done() }
+func (o *owner) Turn() bool { return (*Conn)(o).turn() }
+func (o *owner) Hangup(err error) {
+	if (*Conn)(o).calls.running() {
+		(*Conn)(o).hangup(err)
+	} // else the sweep says it, should a callback run for long
+}
+func (o *owner) Done() { (*Conn)(o).done() }
 
 // turn handles the messages that are there, and reports whether more can come.
 func (c *Conn) turn() bool {

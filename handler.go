@@ -61,7 +61,6 @@ const (
 // Bits while a callback runs.
 const (
 	callRuns int32 = 1 << (iota + 1)
-	callWatched
 	callDrains
 )
 
@@ -71,13 +70,6 @@ func (t *turnstile) enter() bool { return t.v.CompareAndSwap(callFree, callRuns)
 func (t *turnstile) leave() int32 { return t.v.Swap(callFree) }
 
 func (t *turnstile) running() bool { return t.v.Load()&callRuns != 0 }
-
-// watch sets callWatched while a callback runs, and reports whether one did and had it not set.
-func (t *turnstile) watch() bool {
-	v := t.v.Load()
-	// Where this fails the next sweep tries again.
-	return v&callRuns != 0 && v&callWatched == 0 && t.v.CompareAndSwap(v, v|callWatched)
-}
 
 // drain lets no further callback start, and reports whether none runs: else the one that does
 // finds callDrains when it leaves. A second drain does nothing.
@@ -147,13 +139,7 @@ func (c *Conn) checked(err error) (checked error) {
 
 // leaveCall ends what enter of calls has begun.
 func (c *Conn) leaveCall() {
-	bits := c.calls.leave()
-	if bits&callWatched != 0 {
-		c.watchMu.Lock() // the sweep has begun to watch
-		c.link.Unwatch()
-		c.watchMu.Unlock()
-	}
-	c.draining = c.draining || bits&callDrains != 0
+	c.draining = c.calls.leave()&callDrains != 0 || c.draining
 }
 
 // panicked makes a caught panic an error.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/hail/internal/link"
+	"example.com/hail/internal/poll"
 )
 
 // Server is an [http.Handler] that makes each request a WebSocket connection and runs its callbacks.
@@ -36,6 +37,7 @@ type Server struct {
 	tooLarge  error
 
 	clock   link.Clock
+	poller  poll.Poller
 	conns   registry
 	gate    gate
 	sweeper sweeper
@@ -62,6 +64,7 @@ func (s *Server) setup() {
 			SendWait:  o.WriteTimeout,
 			Reuse:     o.ReuseBuffers,
 			Clock:     &s.clock,
+			Poller:    &s.poller,
 		}
 		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
 		s.queueFull = fmt.Errorf("%w: %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
@@ -141,7 +144,7 @@ const (
 // call Shutdown: it would wait for itself.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.setup()
-	defer s.sweeper.halt()
+	defer s.halt()
 	s.gate.close(false)
 	s.drain(ctx)
 	select {
@@ -157,8 +160,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // still run then, else it is nil. A callback may not call Close: it would wait for itself.
 func (s *Server) Close() error {
 	s.setup()
-	defer s.sweeper.halt()
+	defer s.halt()
 	return s.cutAll(CauseServerClosed, nil)
+}
+
+// halt waits for the goroutines that a server without connections is about to end.
+func (s *Server) halt() {
+	s.sweeper.halt()
+	s.poller.Halt()
 }
 
 // drain starts to close every connection, a few at a time.

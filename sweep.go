@@ -3,6 +3,7 @@ package hail
 // Heartbeats and timeouts: one look at every connection now and then, instead of timers for each.
 
 import (
+	"io"
 	"sync"
 	"time"
 
@@ -153,7 +154,9 @@ func (c *Conn) checkCall(now time.Duration) {
 			c.endContext() // the callback may be waiting for that
 		}
 	}
-	c.watch()
+	if c.link.HungUp() {
+		c.hangup(io.EOF)
+	}
 }
 
 // taken returns how many bytes, at the least, the peer has taken from the system since the last call.
@@ -202,13 +205,4 @@ func (c *Conn) pingAfter() time.Duration {
 	spread := time.Duration(c.id * 0x9E3779B97F4A7C15 >> 48) // of steps
 	interval := c.server.options.PingInterval
 	return interval - interval/5/steps*spread
-}
-
-// watch looks for the peer's end while a callback runs.
-func (c *Conn) watch() {
-	c.watchMu.Lock()
-	defer c.watchMu.Unlock()
-	if c.calls.watch() {
-		c.link.Watch()
-	}
 }

@@ -74,6 +74,15 @@ func (c *Conn) fail(err error) {
 	o.mu.Unlock()
 }
 
+// endQuiet reports whether nobody writes. Where somebody does, the connection ends when all is written.
+func (c *Conn) endQuiet() bool {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.eof = o.writing
+	return !o.writing
+}
+
 // awaitQuiet waits until nobody writes: until all is written, or the connection is cut.
 func (c *Conn) awaitQuiet() {
 	o := &c.out

@@ -20,6 +20,9 @@ const (
 	codeTooBig   = 1009
 )
 
+// maxShare is how many frames a turn takes before other connections have theirs.
+const maxShare = 256
+
 // A frame's memory grows with what has arrived from here on, so that a header alone takes no more.
 const firstPiece = 256 << 10
 
@@ -31,7 +34,9 @@ type in struct {
 	r, w  int     // buf.b[r:w] is unread
 	class int     // the class of the next buffer
 	fresh bool    // bytes came with the handshake
+	share int     // frames that this turn may still take
 	err   error   // the transport's; told when the bytes before it are used up
+	ended bool    // err was told; our close frame is still to be written
 
 	frame   frame
 	lent    *buffer // what the last message lies in, until the next Next
@@ -64,7 +69,7 @@ func (c *Conn) Fill() bool {
 		return true
 	}
 	if in.err != nil {
-		return true
+		return !in.ended
 	}
 	n, err := c.read(c.sock.Read)
 	if err == poll.ErrWouldBlock {
@@ -169,6 +174,10 @@ func (c *Conn) Next() (Message, error) {
 		h, n := wire.Parse(b)
 		if n == 0 {
 			return Message{}, c.rest()
+		}
+		if in.share--; in.share == 0 {
+			c.endBatch()
+			return Message{}, ErrAgain
 		}
 		if !h.Whole() || c.cfg.EngineOnly {
 			m, ok, err := c.nextFromEngine()
@@ -403,8 +412,9 @@ func (c *Conn) discard() error {
 	}
 	err := c.rest()
 	c.Stamps.Message.Clear()
-	if err == io.EOF {
-		c.awaitQuiet() // the peer may still read, and wait for our close frame
+	if err == io.EOF && !c.endQuiet() {
+		in.ended = true // the peer may still read, and wait for our close frame
+		return ErrAgain
 	}
 	return err
 }

@@ -52,6 +52,7 @@ type Config struct {
 	SendWait   time.Duration // how long Send waits for room; negative: for ever
 	Reuse      bool          // Message.Data is valid until the next Next
 	Clock      *Clock
+	Poller     *poll.Poller
 	EngineOnly bool // no frame takes the hot path; for tests
 }
 
@@ -59,7 +60,7 @@ type Config struct {
 type Owner interface {
 	// Turn handles what Next gives until ErrAgain, and reports whether more can come.
 	Turn() bool
-	// Hangup says that the peer has gone while user code runs.
+	// Hangup says that the peer has gone, where that is noticed during a Turn or before Start. It may come late.
 	Hangup(err error)
 	// Done is the last call: the transport has ended and nothing runs any more.
 	Done()
@@ -111,7 +112,7 @@ type Stamps struct {
 // Bind gives the link its owner, before anything else happens to it.
 func (c *Conn) Bind(owner Owner, traffic *Traffic) {
 	c.owner, c.traffic = owner, traffic
-	c.sock = poll.New(c.nc, c)
+	c.sock = c.cfg.Poller.New(c.nc, c)
 	c.Stamps.Read.Set(c.cfg.Clock.Now())
 	traffic.In.Add(uint64(len(c.in.unread()))) // came with the handshake
 }
@@ -125,9 +126,8 @@ func (c *Conn) Subprotocol() string { return c.protocol }
 // RemoteAddr returns the transport's peer.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 
-// Watch looks for the peer's end while user code runs; Unwatch ends that.
-func (c *Conn) Watch()   { c.sock.Watch() }
-func (c *Conn) Unwatch() { c.sock.Unwatch() }
+// HungUp reports whether the peer is known to have gone, even behind bytes that nobody has read.
+func (c *Conn) HungUp() bool { return c.sock.HungUp() }
 
 // Unsent returns how many written bytes the system still holds for the peer, -1 where it does not tell.
 func (c *Conn) Unsent() int { return c.sock.Unsent() }
@@ -145,11 +145,20 @@ func (c *Conn) Cut() {
 }
 
 // Turn is poll's: see [poll.Handler].
-func (c *Conn) Turn() bool {
-	c.in.fresh = true // stays where user code ends the goroutine: the next turn begins with what is left
+func (c *Conn) Turn() poll.Verdict {
+	in := &c.in
+	in.fresh = true // stays where user code ends the goroutine: the next turn begins with what is left
+	in.share = maxShare
 	more := c.owner.Turn()
-	c.in.fresh = false
-	return more
+	in.fresh = in.share == 0
+	switch {
+	case !more:
+		return poll.Ended
+	case in.fresh:
+		return poll.Again
+	default:
+		return poll.More
+	}
 }
 
 // Hangup is poll's: see [poll.Handler].

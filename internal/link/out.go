@@ -37,6 +37,7 @@ type out struct {
 	armed   bool          // hold runs
 	ending  bool          // the close frame is queued, or written
 	last    bool          // the close frame ends w, or is written
+	eof     bool          // the peer has ended its sending direction: nothing more is awaited of it
 	half    bool          // behind the close frame the sending direction ends
 	after   func()        // what unlock does when mu is free
 	err     error         // why nothing can be written any more
@@ -257,6 +258,9 @@ func (c *Conn) flushedLocked() {
 		o.quiet = nil
 	}
 	if o.err != nil {
+		if o.eof {
+			o.after = c.end
+		}
 		return // what is left is settle's
 	}
 	for _, buf := range []**buffer{&o.buf, &o.ctl, &o.w} {
@@ -268,7 +272,7 @@ func (c *Conn) flushedLocked() {
 		c.Stamps.CloseSent.Set(c.cfg.Clock.Now())
 		c.flags.closeSent.Store(true)
 		switch {
-		case c.flags.peerClose.Load():
+		case c.flags.peerClose.Load(), o.eof:
 			o.after = c.end
 		case o.half:
 			o.after = func() { c.sock.CloseWrite() }

@@ -22,6 +22,7 @@ import (
 
 	"example.com/hail/hailtest"
 	"example.com/hail/internal/link"
+	"example.com/hail/internal/poll"
 	"example.com/hail/internal/wire"
 )
 
@@ -188,7 +189,7 @@ func connect(t testing.TB, server, peer net.Conn, cfg link.Config, neg link.Nego
 		s.message = func(m link.Message) { message(s, m) }
 	}
 	s.clock.Tick()
-	cfg.Clock = s.clock
+	cfg.Clock, cfg.Poller = s.clock, new(poll.Poller)
 	c, err := link.Accept(giveaway{server, make(http.Header)}, r, neg, &cfg)
 	if err != nil {
 		t.Fatalf("Accept: %v", err)

@@ -5,7 +5,6 @@ package poll
 
 import (
 	"errors"
-	"net"
 )
 
 // ErrWouldBlock is returned by a Read or Write that would have to wait.
@@ -26,10 +25,9 @@ type Socket interface {
 	// WantWrite asks for one call of Handler.Writable, to which the caller's right to write passes.
 	// It reports false, and nothing passes, once the connection has ended.
 	WantWrite() bool
-	// Watch looks for the peer's end while user code runs and nobody reads, where the system tells,
-	// and calls Handler.Hangup. Unwatch ends that, and waits until it has; it follows each Watch.
-	Watch()
-	Unwatch()
+	// HungUp reports whether the peer is known to have ended the connection, or its sending direction,
+	// even behind bytes that nobody has read.
+	HungUp() bool
 	// Unsent returns how many written bytes the system still holds for the peer, -1 where it does not tell.
 	Unsent() int
 	// CloseWrite ends the sending direction, where the transport can.
@@ -40,26 +38,33 @@ type Socket interface {
 
 // Handler is told of a Socket's events. Fill, Turn and Done never run at the same time.
 type Handler interface {
-	// Fill reads what has arrived by Socket.Read and reports false where nothing had.
+	// Fill reads what has arrived by Socket.Read and reports false where nothing had, or nothing more can come.
 	// It may not close the socket, and returns soon.
 	Fill() bool
-	// Pending reports whether a message is in parts, so that Fill has memory that it may wait with.
+	// Pending reports whether something is there already: bytes for a Turn, or a message in parts,
+	// so that Fill has memory that it may wait with.
 	Pending() bool
-	// Turn handles what Fill has read, and reports whether more can come. It may take long,
+	// Turn handles what Fill has read, and says how to go on. It may take long,
 	// and may end its goroutine (runtime.Goexit): then another goes on.
-	Turn() bool
+	Turn() Verdict
 	// Writable writes what is left through write, which returns ErrWouldBlock or waits.
+	// A nil write stands for Socket.Write.
 	Writable(write func([]byte) (int, error))
-	// Hangup says that the peer has gone while a Turn runs.
+	// Hangup says that the peer has gone, where that is noticed while a Turn runs, or before Start.
+	// It returns soon, and may come as late as behind Done.
 	Hangup(err error)
 	// Done is called once, after Close or when the transport has ended, as the last call of all.
 	Done()
 }
 
-// New returns the Socket for nc, which it owns from then on: the best kind for its type.
-func New(nc net.Conn, h Handler) Socket {
-	if s := newRaw(nc, h); s != nil {
-		return s
-	}
-	return &stream{nc: nc, h: h}
-}
+// Verdict says how a socket goes on after a Turn.
+type Verdict int
+
+const (
+	// Ended: nothing more can come, or is wanted.
+	Ended Verdict = iota
+	// More: what had been read is used up.
+	More
+	// Again: something of it is left; the next Fill finds that. Other sockets come first.
+	Again
+)

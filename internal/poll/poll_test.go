@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,7 +62,7 @@ func start(t testing.TB, nc net.Conn, prepare func(h *handler)) *handler {
 
 func newHandler(t testing.TB, nc net.Conn) *handler {
 	h := &handler{t: t, hangups: make(chan error, 10), done: make(chan struct{})}
-	h.sock = poll.New(nc, h)
+	h.sock = new(poll.Poller).New(nc, h)
 	return h
 }
 
@@ -100,7 +99,7 @@ func (h *handler) Fill() bool {
 
 func (h *handler) Pending() bool { return h.pending != nil && h.pending() }
 
-func (h *handler) Turn() bool {
+func (h *handler) Turn() poll.Verdict {
 	defer h.enter("Turn")()
 	if !h.fresh {
 		h.t.Error("Turn without a Fill that said true")
@@ -109,10 +108,14 @@ func (h *handler) Turn() bool {
 	h.turns++
 	p := h.part
 	h.part = nil
-	if h.turn == nil {
-		return h.err == nil
+	more := h.err == nil
+	if h.turn != nil {
+		more = h.turn(p, h.err)
 	}
-	return h.turn(p, h.err)
+	if more {
+		return poll.More
+	}
+	return poll.Ended
 }
 
 func (h *handler) Writable(write func([]byte) (int, error)) {
@@ -122,14 +125,14 @@ func (h *handler) Writable(write func([]byte) (int, error)) {
 	if h.dones.Load() != 0 {
 		h.t.Error("Writable after Done")
 	}
+	if write == nil {
+		write = h.sock.Write
+	}
 	h.writable(write)
 	h.writing.Add(-1)
 }
 
 func (h *handler) Hangup(err error) {
-	if h.dones.Load() != 0 {
-		h.t.Error("Hangup after Done")
-	}
 	h.hangups <- err
 }
 
@@ -510,11 +513,14 @@ func TestPending(t *testing.T) {
 }
 
 // writer is a Handler's Writable that writes p, and says how it went.
-func writer(p []byte, wrote chan<- error) func(func([]byte) (int, error)) {
+func (h *handler) writer(p []byte, wrote chan<- error) func(func([]byte) (int, error)) {
 	return func(write func([]byte) (int, error)) {
 		for len(p) > 0 {
 			n, err := write(p)
 			p = p[n:]
+			if err == poll.ErrWouldBlock && h.sock.WantWrite() {
+				return
+			}
 			if n == 0 && err == nil {
 				err = io.ErrNoProgress // it has to wait
 			}
@@ -533,7 +539,7 @@ func TestWantWrite(t *testing.T) {
 			h := newHandler(t, server)
 			full, want := fill(h)
 			wrote := make(chan error, 1)
-			h.writable = writer(full, wrote)
+			h.writable = h.writer(full, wrote)
 			h.sock.Start()
 			if !h.sock.WantWrite() {
 				t.Fatal("WantWrite = false, want true")
@@ -558,7 +564,7 @@ func TestWantWrite(t *testing.T) {
 			wrote := make(chan error, 1)
 			h.sock.Start()
 			for range 20 {
-				h.writable = writer([]byte("x"), wrote)
+				h.writable = h.writer([]byte("x"), wrote)
 				if !h.sock.WantWrite() {
 					t.Fatal("WantWrite = false, want true")
 				}
@@ -580,7 +586,7 @@ func TestWantWrite(t *testing.T) {
 			full, _ := fill(h)
 			full = append(full, make([]byte, 4<<20)...) // more than any buffer takes
 			wrote := make(chan error, 1)
-			h.writable = writer(full, wrote)
+			h.writable = h.writer(full, wrote)
 			h.sock.Start()
 			if !h.sock.WantWrite() {
 				t.Fatal("WantWrite = false, want true")
@@ -613,7 +619,7 @@ func TestWantWrite(t *testing.T) {
 			h := start(t, server, func(h *handler) {
 				h.writable = func(write func([]byte) (int, error)) {
 					called.Add(1)
-					write([]byte("a"))
+					write([]byte("a")) // the peer reads: there is room
 				}
 			})
 			granted := make(chan int32, 1)
@@ -765,113 +771,92 @@ func TestCloseOfTLS(t *testing.T) {
 	wantEOF(t, peer, "")
 }
 
-// watching runs a Turn that watches while leave happens, and then reads on.
-func watching(t *testing.T, server net.Conn, before bool, leave func()) (h *handler, hangup error) {
-	t.Helper()
-	type step struct{}
-	ready, gone, told := make(chan step), make(chan step), make(chan error, 1)
-	h = start(t, server, func(h *handler) {
-		h.turn = func(p []byte, err error) bool {
-			if h.turns > 1 {
-				return err == nil
-			}
-			h.sock.Watch() // one that is over leaves nothing behind
-			h.sock.Unwatch()
-			if before {
-				close(ready)
-				<-gone
-				h.sock.Watch()
-			} else {
-				h.sock.Watch()
-				for range 1000 {
-					runtime.Gosched() // so that the watcher already waits, most likely
-				}
-				close(ready)
-				<-gone
-			}
-			select {
-			case err := <-h.hangups:
-				told <- err
-			case <-time.After(patience):
-				t.Error("no Hangup")
-				told <- nil
-			}
-			h.sock.Unwatch()
-			return true
-		}
-	})
-	wait(t, "Turn", ready)
-	leave()
-	close(gone)
-	return h, wait(t, "Hangup", told)
+// hangUps are the ways in which a peer goes.
+var hangUps = []struct {
+	name  string
+	leave func(t *testing.T, peer net.Conn)
+	want  string // read after it
+	reset bool
+}{
+	{"FIN", func(t *testing.T, peer net.Conn) { peer.Close() }, "", false},
+	{"half a FIN", func(t *testing.T, peer net.Conn) { peer.(interface{ CloseWrite() error }).CloseWrite() }, "", false},
+	{"FIN behind unread data", func(t *testing.T, peer net.Conn) {
+		write(t, peer, []byte("unread"))
+		peer.Close()
+	}, "unread", false},
+	{"RST", func(t *testing.T, peer net.Conn) {
+		peer.(*net.TCPConn).SetLinger(0)
+		peer.Close()
+	}, "", true},
 }
 
-func TestWatch(t *testing.T) {
+func TestHangup(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells of a peer's end that nobody reads")
 	}
-	leaves := []struct {
-		name  string
-		leave func(t *testing.T, peer net.Conn)
-		want  string // read after it
-		reset bool
-	}{
-		{"FIN", func(t *testing.T, peer net.Conn) { peer.Close() }, "", false},
-		{"half a FIN", func(t *testing.T, peer net.Conn) { peer.(interface{ CloseWrite() error }).CloseWrite() }, "", false},
-		{"FIN behind unread data", func(t *testing.T, peer net.Conn) {
-			write(t, peer, []byte("unread"))
-			peer.Close()
-		}, "unread", false},
-		{"RST", func(t *testing.T, peer net.Conn) {
-			peer.(*net.TCPConn).SetLinger(0)
-			peer.Close()
-		}, "", true},
-	}
 	for _, tr := range transports[:2] {
-		for _, l := range leaves {
+		for _, l := range hangUps {
 			if l.reset && tr.name != "tcp" {
 				continue // only TCP resets
 			}
-			for _, before := range []bool{false, true} {
-				name := tr.name + "/" + l.name
-				if before {
-					name += " before Watch"
-				}
-				t.Run(name, func(t *testing.T) {
-					t.Parallel()
-					server, peer := tr.pair(t)
-					write(t, peer, []byte("a"))
-					h, err := watching(t, server, before, func() { l.leave(t, peer) })
-					if err != io.EOF {
-						t.Errorf("Hangup(%v), want io.EOF", err)
-					}
-					wait(t, "Done", h.done)
-					if got, want := string(h.all), "a"+l.want; got != want {
-						t.Errorf("read %q, want %q", got, want)
-					}
-					if (h.err == io.EOF) == l.reset {
-						t.Errorf("the end is %v, want a reset: %v", h.err, l.reset)
-					}
-					if n := len(h.hangups); n != 0 {
-						t.Errorf("%d Hangups more, want none", n)
+			t.Run(tr.name+"/"+l.name+" during a Turn", func(t *testing.T) {
+				t.Parallel()
+				server, peer := tr.pair(t)
+				write(t, peer, []byte("a"))
+				turns := make(chan struct{})
+				told := make(chan error, 1)
+				h := start(t, server, func(h *handler) {
+					h.turn = func(p []byte, err error) bool {
+						if h.turns == 1 {
+							close(turns)
+							told <- wait(t, "Hangup", h.hangups)
+						}
+						return err == nil
 					}
 				})
-			}
+				wait(t, "Turn", turns)
+				l.leave(t, peer)
+				if err := wait(t, "Hangup", told); err != io.EOF {
+					t.Errorf("Hangup(%v), want io.EOF", err)
+				}
+				wait(t, "Done", h.done)
+				if got, want := string(h.all), "a"+l.want; got != want {
+					t.Errorf("read %q, want %q", got, want)
+				}
+				if (h.err == io.EOF) == l.reset {
+					t.Errorf("the end is %v, want a reset: %v", h.err, l.reset)
+				}
+				if !h.sock.HungUp() {
+					t.Error("HungUp is false at the end, want true")
+				}
+				if n := len(h.hangups); n != 0 {
+					t.Errorf("%d Hangups more, want none", n)
+				}
+			})
+			t.Run(tr.name+"/"+l.name+" before Start", func(t *testing.T) {
+				t.Parallel()
+				server, peer := tr.pair(t)
+				h := newHandler(t, server)
+				l.leave(t, peer)
+				wait(t, "Hangup", h.hangups)
+				h.sock.Start()
+				wait(t, "Done", h.done)
+				if got := string(h.all); got != l.want {
+					t.Errorf("read %q, want %q", got, l.want)
+				}
+			})
 		}
 	}
 }
 
-func TestUnwatch(t *testing.T) {
-	t.Run("the peer stays", func(t *testing.T) {
+func TestNoHangup(t *testing.T) {
+	t.Parallel()
+	t.Run("of a peer that stays", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			echoed := make(chan string, 1)
 			h := start(t, server, func(h *handler) {
 				h.turn = func(p []byte, err error) bool {
-					for range 20 {
-						h.sock.Watch()
-						h.sock.Unwatch()
-					}
 					if err == nil {
 						echoed <- string(p)
 					}
@@ -885,8 +870,8 @@ func TestUnwatch(t *testing.T) {
 					t.Fatalf("read %q, want %q", got, want)
 				}
 			}
-			if n := len(h.hangups); n != 0 {
-				t.Errorf("%d Hangups while the peer is there, want none", n)
+			if h.sock.HungUp() || len(h.hangups) != 0 {
+				t.Errorf("HungUp %v and %d Hangups while the peer is there, want none", h.sock.HungUp(), len(h.hangups))
 			}
 			peer.Close()
 			wait(t, "Done", h.done)
@@ -895,60 +880,11 @@ func TestUnwatch(t *testing.T) {
 			}
 		})
 	})
-	t.Run("the peer sends", func(t *testing.T) {
-		overAll(t, func(t *testing.T, server, peer net.Conn) {
-			watching, sent, unwatched := make(chan struct{}), make(chan struct{}), make(chan struct{})
-			h := start(t, server, func(h *handler) {
-				h.turn = func(p []byte, err error) bool {
-					if h.turns > 1 {
-						return err == nil
-					}
-					h.sock.Watch()
-					close(watching)
-					<-sent
-					h.sock.Unwatch()
-					if len(h.hangups) != 0 {
-						t.Error("Hangup of a peer that sends, want none")
-					}
-					close(unwatched)
-					// Reading waits again: the deadline that woke the watcher is gone.
-					buf := make([]byte, 1)
-					if n, err := h.sock.ReadWait(buf); n != 1 || err != nil {
-						t.Errorf("ReadWait = %d, %v, want 1, nil", n, err)
-					}
-					return true
-				}
-			})
-			write(t, peer, []byte("a"))
-			wait(t, "Turn", watching)
-			go func() {
-				if _, buffers := peer.(syscall.Conn); buffers {
-					write(t, peer, []byte("bc"))
-					close(sent)
-				} else {
-					close(sent) // a pipe's write waits until it is read
-					write(t, peer, []byte("bc"))
-				}
-				<-unwatched
-				peer.Close()
-			}()
-			wait(t, "Done", h.done)
-			if string(h.all) != "ac" {
-				t.Errorf("Fill read %q, want %q", h.all, "ac")
-			}
-		})
-	})
-	t.Run("closed meanwhile", func(t *testing.T) {
+	t.Run("for our own Close", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			h := start(t, server, func(h *handler) {
 				h.turn = func(p []byte, err error) bool {
-					if h.turns == 1 {
-						h.sock.Watch()
-						h.sock.Close()
-						h.sock.Unwatch()
-						h.sock.Watch()
-						h.sock.Unwatch()
-					}
+					h.sock.Close()
 					return err == nil
 				}
 			})
@@ -957,36 +893,6 @@ func TestUnwatch(t *testing.T) {
 			if n := len(h.hangups); n != 0 {
 				t.Errorf("%d Hangups for our own Close, want none", n)
 			}
-		})
-	})
-	t.Run("a write waits meanwhile", func(t *testing.T) {
-		overAll(t, func(t *testing.T, server, peer net.Conn) {
-			wrote, watched := make(chan error, 1), make(chan struct{})
-			h := newHandler(t, server)
-			left, want := fill(h)
-			h.writable = writer(left, wrote)
-			h.turn = func(p []byte, err error) bool {
-				if h.turns == 1 {
-					for range 5 {
-						h.sock.Watch()
-						h.sock.Unwatch()
-					}
-					close(watched)
-				}
-				return err == nil
-			}
-			h.sock.Start()
-			h.sock.WantWrite()
-			write(t, peer, []byte("a"))
-			wait(t, "Turn", watched)
-			if got, err := io.ReadAll(io.LimitReader(peer, int64(len(want)))); !bytes.Equal(got, want) {
-				t.Errorf("the peer reads %d bytes, %v, want %d", len(got), err, len(want))
-			}
-			if err := wait(t, "Writable", wrote); err != nil {
-				t.Errorf("write: %v", err)
-			}
-			h.sock.Close()
-			wait(t, "Done", h.done)
 		})
 	})
 }
@@ -1022,6 +928,8 @@ func TestUnsent(t *testing.T) {
 		if got := h.sock.Unsent(); got != -1 {
 			t.Errorf("after Close: Unsent = %d, want -1", got)
 		}
+		h.sock.Start()
+		wait(t, "Done", h.done)
 	})
 	t.Run("tls", func(t *testing.T) {
 		t.Parallel()
@@ -1043,14 +951,13 @@ func TestUnsent(t *testing.T) {
 
 func TestManyAtOnce(t *testing.T) {
 	overAll(t, func(t *testing.T, server, peer net.Conn) {
-		// Reading, writing, watching and closing from all sides, for the race detector.
+		// Reading, writing and closing from all sides, for the race detector.
 		var read, wrote atomic.Int64
 		var called atomic.Int32
 		h := start(t, server, func(h *handler) {
 			h.turn = func(p []byte, err error) bool {
-				h.sock.Watch()
 				h.sock.Unsent()
-				h.sock.Unwatch()
+				h.sock.HungUp()
 				if h.turns%7 == 3 && err == nil {
 					runtime.Goexit()
 				}

@@ -5,6 +5,7 @@ package poll
 
 import (
 	"net"
+	"sync"
 	"time"
 )
 
@@ -20,13 +21,21 @@ type stream struct {
 	nc net.Conn
 	h  Handler
 
+	closed chan struct{} // by Close
+	once   sync.Once
+
 	// Owned by serve.
 	stash   []byte
 	stashed int
 	taken   int
+	failed  bool
 
 	writers group
 	chunk   int // owned by write
+}
+
+func newStream(nc net.Conn, h Handler) *stream {
+	return &stream{nc: nc, h: h, closed: make(chan struct{})}
 }
 
 func (s *stream) Start() { go s.serve() }
@@ -48,12 +57,17 @@ func (s *stream) serve() {
 		s.stash = make([]byte, stashSize)
 	}
 	for !ended {
-		if s.taken == s.stashed && !s.h.Pending() {
-			// An error is met again by the handler's own read.
-			s.stashed, _ = s.nc.Read(s.stash)
-			s.taken = 0
+		if s.taken == s.stashed && !s.h.Pending() && !s.failed {
+			var err error
+			s.stashed, err = s.nc.Read(s.stash)
+			s.taken, s.failed = 0, err != nil // which the handler's own read meets again
 		}
-		ended = s.h.Fill() && !s.h.Turn()
+		if s.h.Fill() {
+			ended = s.h.Turn() == Ended
+		} else {
+			<-s.closed // nothing more can come, but what is queued is still written
+			ended = true
+		}
 	}
 }
 
@@ -88,12 +102,12 @@ func (s *stream) writeSome(p []byte) (int, error) {
 
 func (s *stream) Unsent() int { return unsent(s.nc) }
 
-func (s *stream) Watch()            {}
-func (s *stream) Unwatch()          {}
+func (s *stream) HungUp() bool      { return false }
 func (s *stream) CloseWrite() error { return closeWrite(s.nc) }
 
 // Close does not wait for the peer: of TLS it closes the connection beneath, without an alert.
 func (s *stream) Close() error {
+	s.once.Do(func() { close(s.closed) })
 	err := beneath(s.nc).Close()
 	s.nc.Close() // does not wait any more
 	return err
