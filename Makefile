@@ -5,11 +5,11 @@ FUZZTIME ?= 30s
 # The race detector needs cgo; Go turns that off where there is no C compiler.
 race := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-.PHONY: help test lint e2e bench fuzz vuln rename
+.PHONY: help test lint e2e bench microbench fuzz vuln rename
 
 help: ## Show this list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do \
-		printf '  make %-8s %s\n' "$$verb" "$$text"; done
+		printf '  make %-10s %s\n' "$$verb" "$$text"; done
 
 test: ## Test every module
 	@scripts/each.sh go test $(race) -shuffle=on ./...
@@ -21,7 +21,10 @@ lint: ## Check every module: gofmt, vet, staticcheck; build the library for othe
 e2e: ## Drive examples/greeter with the ws client and with Chromium; installs both
 	@RACE=$(race) scripts/e2e.sh
 
-bench: ## Run the library's benchmarks
+bench: ## Run hail and its peers in turn; writes bench/RESULTS.md and a plot
+	cd bench && go run . -out .
+
+microbench: ## Run the library's own benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem . ./internal/...
 
 fuzz: ## Run each fuzz target for FUZZTIME (30s)

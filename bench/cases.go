@@ -1,0 +1,123 @@
+package main
+
+// What is measured.
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+)
+
+// bcase is one kind of load.
+type bcase struct {
+	name     string // for -cases
+	title    string
+	unit     string // what a rate and a CPU time count
+	conns    int
+	size     int // bytes of a message
+	inFlight int // messages that a connection has sent and not got back
+	tls      bool
+	compress bool
+	interval time.Duration // between published messages
+	load     func(context.Context, *load) (sample, error)
+}
+
+const published = 500 // messages a publish case publishes
+
+var allCases = []bcase{
+	{name: "echo-128", title: "Echo of 128 B, 1 in flight, 100 connections", unit: "message", conns: 100, size: 128, inFlight: 1, load: echo},
+	{name: "echo-128x16", title: "Echo of 128 B, 16 in flight, 100 connections", unit: "message", conns: 100, size: 128, inFlight: 16, load: echo},
+	{name: "echo-16K", title: "Echo of 16 KiB, 1 in flight, 100 connections", unit: "message", conns: 100, size: 16 << 10, inFlight: 1, load: echo},
+	{name: "echo-1M", title: "Echo of 1 MiB, 1 in flight, 100 connections", unit: "message", conns: 100, size: 1 << 20, inFlight: 1, load: echo},
+	{name: "echo-5000", title: "Echo of 128 B, 1 in flight, 5,000 connections", unit: "message", conns: 5000, size: 128, inFlight: 1, load: echo},
+	{name: "tls", title: "Echo of 128 B over TLS, 1 in flight, 100 connections", unit: "message", conns: 100, size: 128, inFlight: 1, tls: true, load: echoTLS},
+	{name: "compressed", title: "Echo of 2 KiB of JSON, compressed, 1 in flight, 100 connections", unit: "message", conns: 100, size: 2 << 10, inFlight: 1, compress: true, load: echo},
+	{name: "burst", title: "500 messages of 128 B published at once to 1,000 connections", unit: "delivery", conns: 1000, size: 128, load: publish},
+	{name: "stream", title: "A message of 128 B each millisecond, 500 in all, published to 1,000 connections", unit: "delivery", conns: 1000, size: 128, interval: time.Millisecond, load: publish},
+	{name: "handshake", title: "Handshakes", unit: "handshake", conns: 8, load: handshakes},
+	{name: "idle", title: "10,000 idle connections", conns: 10000, size: 128, inFlight: 1, load: idle},
+}
+
+// load is a case that runs against one server.
+type load struct {
+	bcase
+	server  *server
+	span    time.Duration
+	profile string // file to write one to, "" for none
+}
+
+// measure runs one case with one peer once.
+func (r *run) measure(ctx context.Context, t *tools, c bcase, p peer) (sample, error) {
+	// Both ends hold a descriptor a connection, and some besides.
+	if most := r.files - 200; c.conns > most {
+		r.note("%s: %d connections, since a process may hold %d open files here", c.name, most, r.files)
+		c.conns = most
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.span+2*time.Minute)
+	defer cancel()
+	s, err := t.start(ctx, p, c)
+	if err != nil {
+		return sample{}, err
+	}
+	defer s.stop()
+	l := &load{c, s, r.span, ""}
+	if r.profile != "" && p.goServer {
+		l.profile = filepath.Join(r.profile, c.name+"-"+p.name+".pprof")
+	}
+	return c.load(ctx, l)
+}
+
+// echo keeps inFlight messages under way on each connection.
+func echo(ctx context.Context, l *load) (sample, error) {
+	flows, err := connect(ctx, l.server, l.conns, l.compress)
+	if err != nil {
+		return sample{}, err
+	}
+	defer flows.close()
+	request := clientFrame(payload(l.size, l.compress), l.compress)
+	reply, err := flows.calibrate(l, request)
+	if err != nil {
+		return sample{}, err
+	}
+	result, err := flows.echo(l, request, reply)
+	if err == nil {
+		_, err = flows.calibrate(l, request) // still right
+	}
+	return result, err
+}
+
+// publish has the server send messages of its own to every connection.
+func publish(ctx context.Context, l *load) (sample, error) {
+	flows, err := connect(ctx, l.server, l.conns, false)
+	if err != nil {
+		return sample{}, err
+	}
+	defer flows.close()
+	warm := *l
+	warm.profile = ""
+	if _, err := flows.receive(&warm, published/10, true); err != nil {
+		return sample{}, err
+	}
+	return flows.receive(l, published, false)
+}
+
+// idle weighs connections that have exchanged one message each.
+func idle(ctx context.Context, l *load) (sample, error) {
+	before, err := l.server.settled()
+	if err != nil {
+		return sample{}, err
+	}
+	flows, err := connect(ctx, l.server, l.conns, false)
+	if err != nil {
+		return sample{}, err
+	}
+	defer flows.close()
+	request := clientFrame(payload(l.size, false), false)
+	for _, f := range flows.all {
+		if _, err := f.exchange(request); err != nil {
+			return sample{}, err
+		}
+	}
+	after, err := l.server.settled()
+	return sample{memory: (after - before) * 1024 / float64(l.conns)}, err
+}

@@ -1,0 +1,234 @@
+package main
+
+// The servers: how each is started, asked and stopped.
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// peer is a server that can be measured.
+type peer struct {
+	name     string
+	goServer bool // a peer of bench/servers; else command runs in bench/js
+	command  []string
+	only     string // "echo": neither TLS, nor compression, nor publishing
+}
+
+var allPeers = []peer{
+	{name: "hail", goServer: true},
+	{name: "hail-reuse", goServer: true},
+	{name: "gws", goServer: true},
+	{name: "gorilla", goServer: true},
+	{name: "melody", goServer: true},
+	{name: "coder", goServer: true},
+	{name: "gobwas", goServer: true},
+	{name: "ws", command: []string{"node", "--expose-gc", "ws.js"}},
+	{name: "bun", command: []string{"node_modules/bun/bin/bun.exe", "bun.js"}},
+	{name: "floor", goServer: true, only: "echo"},
+	{name: "floor-epoll", goServer: true, only: "echo"},
+}
+
+func peerNames() []string {
+	var names []string
+	for _, p := range allPeers {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// cannot says why a peer has no place in a case, "" where it has.
+func (p peer) cannot(c bcase) string {
+	if p.only == "echo" && (c.tls || c.compress || c.inFlight == 0 || c.name == "idle") {
+		return "it only echoes"
+	}
+	return ""
+}
+
+// tools are what servers are started with.
+type tools struct {
+	dir       string // temporary
+	servers   string // the program of the Go peers
+	cert, key string
+}
+
+// prepare builds the Go servers, installs the others, and makes a certificate.
+func prepare(ctx context.Context, peers []peer) (*tools, error) {
+	dir, err := os.MkdirTemp("", "hail-bench-")
+	if err != nil {
+		return nil, err
+	}
+	t := &tools{dir: dir, servers: filepath.Join(dir, "servers")}
+	steps := [][]string{{".", "go", "build", "-o", t.servers, "./servers"}}
+	installed := "js/node_modules/.package-lock.json"
+	if _, err := os.Stat(installed); err != nil && slices.ContainsFunc(peers, func(p peer) bool { return !p.goServer }) {
+		steps = append(steps, []string{"js", "npm", "ci", "--ignore-scripts", "--silent"}, []string{"js", "node", "node_modules/bun/install.js"})
+	}
+	for _, step := range steps {
+		cmd := exec.CommandContext(ctx, step[1], step[2:]...)
+		cmd.Dir = step[0]
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.remove()
+			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(step[1:], " "), err, out)
+		}
+	}
+	if err := t.certify(); err != nil {
+		t.remove()
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	return t, nil
+}
+
+func (t *tools) remove() { os.RemoveAll(t.dir) }
+
+func (t *tools) certify() error {
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, priv.Public(), priv)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(priv)
+	if err != nil {
+		return err
+	}
+	t.cert, t.key = filepath.Join(t.dir, "cert.pem"), filepath.Join(t.dir, "key.pem")
+	if err := os.WriteFile(t.cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(t.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600)
+}
+
+// server is a running peer.
+type server struct {
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	addr string
+}
+
+func (t *tools) start(ctx context.Context, p peer, c bcase) (*server, error) {
+	args, dir := p.command, "js"
+	if p.goServer {
+		args, dir = []string{t.servers, p.name}, "."
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = dir
+	cmd.Env = os.Environ()
+	if c.tls {
+		cmd.Env = append(cmd.Env, "BENCH_TLS_CERT="+t.cert, "BENCH_TLS_KEY="+t.key)
+	}
+	if c.compress {
+		cmd.Env = append(cmd.Env, "BENCH_COMPRESS=1")
+	}
+	if c.inFlight == 0 && c.size > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("BENCH_QUEUE=%d", published))
+	}
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	s := &server{cmd: cmd, in: in, out: bufio.NewReader(out)}
+	line, err := s.out.ReadString('\n')
+	addr, ok := strings.CutPrefix(strings.TrimSpace(line), "listening ")
+	if err != nil || !ok {
+		s.stop()
+		return nil, fmt.Errorf("did not start: %q, %v", line, err)
+	}
+	s.addr = addr
+	return s, nil
+}
+
+// stop ends the server: it leaves when its input ends.
+func (s *server) stop() {
+	s.in.Close()
+	timer := time.AfterFunc(2*time.Second, func() { s.cmd.Process.Kill() })
+	defer timer.Stop()
+	s.cmd.Wait()
+}
+
+// ask has the server do something, and returns its answer.
+func (s *server) ask(command string) (string, error) {
+	if _, err := io.WriteString(s.in, command+"\n"); err != nil {
+		return "", fmt.Errorf("ask the server: %w", err)
+	}
+	line, err := s.out.ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("the server has ended: %w", err)
+	}
+	return strings.TrimSpace(line), nil
+}
+
+// do has the server do something that it answers with "ok".
+func (s *server) do(command string) error {
+	answer, err := s.ask(command)
+	if err == nil && answer != "ok" {
+		err = fmt.Errorf("%s: %s", command, answer)
+	}
+	return err
+}
+
+// usage returns the CPU time that the server has used, in microseconds.
+func (s *server) usage() (user, system float64, err error) {
+	answer, err := s.ask("usage")
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := fmt.Sscan(answer, &user, &system); err != nil {
+		return 0, 0, fmt.Errorf("usage: %q: %w", answer, err)
+	}
+	return user, system, nil
+}
+
+// resident returns the server's resident memory in MiB.
+func (s *server) resident() (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			kb, err := strconv.ParseFloat(f[1], 64)
+			return kb / 1024, err
+		}
+	}
+	return 0, fmt.Errorf("no VmRSS of process %d", s.cmd.Process.Pid)
+}
+
+// settled returns the resident memory when garbage is collected and nothing moves.
+func (s *server) settled() (float64, error) {
+	for range 2 {
+		time.Sleep(300 * time.Millisecond)
+		if err := s.do("gc"); err != nil {
+			return 0, err
+		}
+	}
+	return s.resident()
+}

@@ -1,0 +1,90 @@
+package main
+
+// The results as a picture: a bar chart a case, readable on light and dark pages.
+
+import (
+	"fmt"
+	"strings"
+)
+
+const (
+	plotWidth  = 880
+	plotColumn = plotWidth / 2
+	plotLabel  = 84 // of a peer's name
+	plotFigure = 60 // of the figure behind a bar
+	plotBar    = 15
+	plotHead   = 44
+)
+
+const plotStyle = `<style>
+text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+.title { font-weight: 600 }
+.minor { fill: #59636e }
+.bar { fill: #8c959f }
+.ours { fill: #0969da }
+.floor { fill: #d0d7de }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 }
+.minor { fill: #9198a1 }
+.bar { fill: #656c76 }
+.ours { fill: #4493f8 }
+.floor { fill: #3d444d }
+}
+</style>
+`
+
+// plot returns the picture as SVG.
+func (r *run) plot() string {
+	height := plotHead + len(r.peers)*plotBar + 20
+	rows := (len(r.cases) + 1) / 2
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="Cost of hail and its peers, by case">`+"\n",
+		plotWidth, rows*height, plotWidth, rows*height)
+	b.WriteString(plotStyle)
+	for i, c := range r.cases {
+		fmt.Fprintf(&b, "<g transform=\"translate(%d %d)\">\n", i%2*plotColumn, i/2*height)
+		r.panel(&b, c)
+		b.WriteString("</g>\n")
+	}
+	b.WriteString("</svg>\n")
+	return b.String()
+}
+
+// panel draws one case.
+func (r *run) panel(b *strings.Builder, c bcase) {
+	unit := "server CPU, microseconds a " + c.unit
+	if c.unit == "" {
+		unit = "resident memory, KB a connection"
+	}
+	fmt.Fprintf(b, "<text class=\"title\" x=\"4\" y=\"16\">%s</text>\n<text class=\"minor\" x=\"4\" y=\"32\">%s; less is better</text>\n", shortTitle(c), unit)
+	costs := make([]float64, len(r.peers))
+	most := 0.0
+	for i, p := range r.peers {
+		costs[i] = median(r.results[key{c.name, p.name}], c.cost)
+		most = max(most, costs[i])
+	}
+	y := plotHead
+	for i, p := range r.peers {
+		if costs[i] == 0 {
+			continue
+		}
+		class := "bar"
+		switch {
+		case strings.HasPrefix(p.name, "hail"):
+			class = "ours"
+		case p.name == "floor":
+			class = "floor"
+		}
+		width := max(1, costs[i]/most*(plotColumn-plotLabel-plotFigure-12))
+		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/><text x=\"%.1f\" y=\"%d\">%.3g</text>\n",
+			plotLabel-6, y+11, p.name, class, plotLabel, y+1, width, plotBar-3, plotLabel+width+5, y+11, costs[i])
+		y += plotBar
+	}
+}
+
+// shortTitle is a case's title in half a line.
+func shortTitle(c bcase) string {
+	title, _, _ := strings.Cut(c.title, " in all")
+	title = strings.NewReplacer(", 1 in flight", "", ", 100 connections", "", " published", "", " A message", " Message").Replace(title)
+	return title
+}

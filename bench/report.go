@@ -1,0 +1,198 @@
+package main
+
+// The results as text: medians, and ratios of samples of the same round.
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// median returns the middle of what f says of the samples.
+func median[S any](samples []S, f func(S) float64) float64 {
+	v := make([]float64, len(samples))
+	for i, s := range samples {
+		v[i] = f(s)
+	}
+	slices.Sort(v)
+	n := len(v)
+	if n == 0 {
+		return 0
+	}
+	return (v[(n-1)/2] + v[n/2]) / 2
+}
+
+// cost is what the peers are compared by: CPU, and memory where nothing moves.
+func (c bcase) cost(s sample) float64 {
+	if c.unit == "" {
+		return s.memory
+	}
+	return s.cpu()
+}
+
+// ratio returns the median of a's cost in parts of b's, each of the same round; 0 where one has none.
+func (r *run) ratio(c bcase, a, b string) float64 {
+	as, bs := r.results[key{c.name, a}], r.results[key{c.name, b}]
+	var ratios []float64
+	for i := range min(len(as), len(bs)) {
+		if d := c.cost(bs[i]); d > 0 {
+			ratios = append(ratios, c.cost(as[i])/d)
+		}
+	}
+	return median(ratios, func(v float64) float64 { return v })
+}
+
+// goal is a figure of the design to reach.
+type goal struct {
+	bcase, peer string
+	ratio       float64
+	stretch     bool
+}
+
+var goals = []goal{
+	{"echo-128", "gws", 0.85, false},
+	{"echo-128", "bun", 0.95, true},
+	{"echo-128x16", "gws", 0.20, false},
+	{"echo-128x16", "bun", 0.60, true},
+	{"echo-16K", "gws", 1.0, false},
+	{"echo-16K", "gws", 0.8, true},
+	{"burst", "gws", 0.25, false},
+	{"burst", "bun", 1.0, true},
+	{"handshake", "gws", 1.0, false},
+	{"idle", "gws", 0.5, false},
+	{"idle", "bun", 1.0, true},
+}
+
+// markdown returns the results as a page.
+func (r *run) markdown(args string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Results\n\nWritten by `make bench`, that is `go run . %s` in `bench/`, at commit %s on %s. ", args, output("git", "describe", "--always", "--dirty=, changed"), time.Now().UTC().Format(time.DateOnly))
+	fmt.Fprintf(&b, "Medians of %d rounds of %v; in each round every case ran with every peer in turn.\n\n", r.rounds, r.span)
+	b.WriteString("The server is a process of its own and says its own CPU time, user and system. The load comes from one process over loopback, on the same cores.\n" +
+		"A ratio is hail's cost in parts of the peer's, in the same round: below 1 hail is cheaper. \"reuse\" is hail with Options.ReuseBuffers, \"floor\"\n" +
+		"a bare loop of reads and writes that looks at no byte of a payload.\n\n")
+	b.WriteString(r.machine())
+	b.WriteString("\n## Against the goals\n\nCPU, or memory, in parts of the peer's.\n\n| case | goal | hail | reuse |\n|---|---|---|---|\n")
+	for _, g := range goals {
+		i := slices.IndexFunc(r.cases, func(c bcase) bool { return c.name == g.bcase })
+		if i < 0 {
+			continue
+		}
+		stretch := ""
+		if g.stretch {
+			stretch = " (stretch)"
+		}
+		fmt.Fprintf(&b, "| %s | %.2f of %s%s | %s | %s |\n", r.cases[i].title, g.ratio, g.peer, stretch,
+			figure(r.ratio(r.cases[i], "hail", g.peer)), figure(r.ratio(r.cases[i], "hail-reuse", g.peer)))
+	}
+	for _, c := range r.cases {
+		fmt.Fprintf(&b, "\n## %s\n\n", c.title)
+		r.table(&b, c)
+	}
+	if len(r.notes) > 0 {
+		b.WriteString("\n## Notes\n\n")
+		for _, n := range r.notes {
+			fmt.Fprintf(&b, "- %s\n", n)
+		}
+	}
+	return b.String()
+}
+
+func (r *run) table(b *strings.Builder, c bcase) {
+	if c.unit == "" {
+		b.WriteString("| peer | KB a connection | hail's part | reuse's part |\n|---|--:|--:|--:|\n")
+	} else {
+		fmt.Fprintf(b, "| peer | %ss/s | CPU us a %s | user | system | p50 | p99 | MiB | hail's part | reuse's part |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", plural(c.unit), c.unit)
+	}
+	for _, p := range r.peers {
+		samples := r.results[key{c.name, p.name}]
+		if len(samples) == 0 {
+			continue
+		}
+		mid := func(f func(sample) float64) float64 { return median(samples, f) }
+		parts := figure(r.ratio(c, "hail", p.name)) + " | " + figure(r.ratio(c, "hail-reuse", p.name))
+		if c.unit == "" {
+			fmt.Fprintf(b, "| %s | %.2f | %s |\n", p.name, mid(func(s sample) float64 { return s.memory }), parts)
+			continue
+		}
+		fmt.Fprintf(b, "| %s | %.0f | %.2f | %.2f | %.2f | %s | %s | %.0f | %s |\n", p.name, mid(func(s sample) float64 { return s.rate }),
+			mid(sample.cpu), mid(func(s sample) float64 { return s.user }), mid(func(s sample) float64 { return s.system }),
+			short(mid(func(s sample) float64 { return float64(s.p50) })), short(mid(func(s sample) float64 { return float64(s.p99) })),
+			mid(func(s sample) float64 { return s.memory }), parts)
+	}
+}
+
+// plural is a unit's stem in the plural, to which an s is put.
+func plural(unit string) string {
+	if stem, ok := strings.CutSuffix(unit, "y"); ok {
+		return stem + "ie"
+	}
+	return unit
+}
+
+func figure(v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func short(ns float64) string {
+	switch d := time.Duration(ns); {
+	case d >= 10*time.Millisecond:
+		return fmt.Sprintf("%.0f ms", d.Seconds()*1e3)
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%.1f ms", d.Seconds()*1e3)
+	default:
+		return fmt.Sprintf("%.0f us", d.Seconds()*1e6)
+	}
+}
+
+// machine says what ran where.
+func (r *run) machine() string {
+	var b strings.Builder
+	model := ""
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range bytes.Lines(info) {
+			if name, value, ok := strings.Cut(string(line), ":"); ok && strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	fmt.Fprintf(&b, "Machine: %d cores of %s, Linux %s, at most %d open files a process. Go %s", runtime.NumCPU(), model,
+		output("uname", "-r"), r.files, strings.TrimPrefix(runtime.Version(), "go"))
+	for _, p := range r.peers {
+		switch p.name {
+		case "ws":
+			fmt.Fprintf(&b, ", Node %s with ws %s", output("node", "--version"), npmVersion("ws"))
+		case "bun":
+			fmt.Fprintf(&b, ", Bun %s", npmVersion("bun"))
+		}
+	}
+	for line := range strings.Lines(output("go", "list", "-m", "-f", "{{if not .Main}}{{.Path}} {{.Version}}{{end}}",
+		"github.com/lxzan/gws", "github.com/gorilla/websocket", "github.com/olahol/melody", "github.com/coder/websocket", "github.com/gobwas/ws")) {
+		fmt.Fprintf(&b, ", %s", strings.TrimSpace(line))
+	}
+	b.WriteString(".\n")
+	return b.String()
+}
+
+// npmVersion returns the version of a package that bench/js has.
+func npmVersion(name string) string {
+	return output("node", "-p", "require('./js/node_modules/"+name+"/package.json').version")
+}
+
+// output returns what a command prints, "unknown" where it fails.
+func output(name string, args ...string) string {
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"net/http"
+
+	"example.com/hail"
+)
+
+func hailPeer(s settings, reuse bool) peer {
+	server := &hail.Server{
+		Handler: hail.Handler{
+			OnConnect: func(*hail.Conn, *http.Request) error { return nil },
+			OnMessage: hail.Echo,
+		},
+		Options: hail.Options{
+			ReadLimit:    readLimit,
+			SendQueue:    4 * readLimit,
+			Compression:  s.compress,
+			ReuseBuffers: reuse,
+		},
+	}
+	return peer{serve: serveHTTP(server.ServeHTTP), publish: func(message []byte) {
+		m := hail.Message{Type: hail.MessageText, Data: message}
+		for c := range server.Conns() {
+			c.Send(m)
+		}
+	}}
+}
