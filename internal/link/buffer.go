@@ -11,7 +11,10 @@ type buffer struct{ b []byte }
 // Past the round numbers, so that a message of that size fits with its header.
 var classes = [...]int{4 << 10, 16<<10 + 64, 64<<10 + 64, 256<<10 + 64, 1<<20 + 64}
 
-var pools [len(classes)]sync.Pool
+var (
+	pools  [len(classes)]sync.Pool
+	shells sync.Pool // of buffers whose memory was given away
+)
 
 // classFor returns the smallest class that holds n bytes, len(classes) where none does.
 func classFor(n int) int {
@@ -33,7 +36,18 @@ func newBuffer(n int) *buffer {
 		buf.b = buf.b[:0]
 		return buf
 	}
-	return &buffer{make([]byte, 0, classes[class])}
+	buf, _ := shells.Get().(*buffer)
+	if buf == nil {
+		buf = new(buffer)
+	}
+	buf.b = make([]byte, 0, classes[class])
+	return buf
+}
+
+// giveAway leaves buf's memory to whoever has a part of it.
+func (buf *buffer) giveAway() {
+	buf.b = nil
+	shells.Put(buf)
 }
 
 // free gives the buffer back. A nil buffer is allowed.

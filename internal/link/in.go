@@ -221,9 +221,20 @@ func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
 		return Message{}, false
 	}
 	if !c.cfg.Reuse && !c.in.frame.remote {
-		p = append([]byte{}, p...)
+		p = c.in.keep(p)
 	}
 	return Message{h.Opcode() == wire.Text, p}, true
+}
+
+// keep returns the payload p, which lies in the buffer, as memory that is its receiver's: a copy, or
+// the buffer's own where little else is in it.
+func (in *in) keep(p []byte) []byte {
+	if in.r < in.w || len(p) < len(in.buf.b)/2 {
+		return append([]byte{}, p...)
+	}
+	in.buf.giveAway()
+	in.buf, in.r, in.w = nil, 0, 0
+	return p[:len(p):len(p)]
 }
 
 // more reports whether another frame waits in the buffer, whole.

@@ -1,0 +1,83 @@
+package poll
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// epollSet is an epoll set that is itself waited for by the runtime's poller, so that no thread is.
+type epollSet struct {
+	fd   int
+	file *os.File // closes fd when nobody refers to the set any more
+
+	// Owned by the poller.
+	rc     rawReader
+	events []unix.EpollEvent
+	n      int
+	rested bool
+	ready  func(fd uintptr) bool
+}
+
+type rawReader interface {
+	Read(func(fd uintptr) bool) error
+}
+
+func newEpollSet() (*epollSet, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	e := &epollSet{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	rc, err := e.file.SyscallConn()
+	if err == nil {
+		err = e.file.SetReadDeadline(time.Time{}) // fails where the runtime cannot wait for it
+	}
+	if err != nil {
+		e.file.Close()
+		return nil, err
+	}
+	e.rc = rc
+	e.ready = func(fd uintptr) bool {
+		e.n = 0
+		e.n = e.now(e.events)
+		e.rested = e.rested || e.n == 0
+		return e.n > 0
+	}
+	return e, nil
+}
+
+// add watches fd for everything. Events carry the generation beside the descriptor, which the system may have
+// given to another socket by the time that they are looked at.
+func (e *epollSet) add(fd int, gen uint32) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(e.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: int32(gen),
+	}))
+}
+
+// now returns the events that there are.
+func (e *epollSet) now(events []unix.EpollEvent) int {
+	n, _ := unix.EpollWait(e.fd, events, 0)
+	return max(n, 0)
+}
+
+// wait waits until there are events, or interrupt is called, and reports whether it had to.
+func (e *epollSet) wait(events []unix.EpollEvent) (n int, rested bool) {
+	e.events, e.n, e.rested = events, 0, false
+	e.rc.Read(e.ready) // its error is the interrupt
+	return e.n, e.rested
+}
+
+// interrupt has wait return, now and later, or no longer.
+func (e *epollSet) interrupt(on bool) {
+	var t time.Time
+	if on {
+		t = time.Unix(1, 0)
+	}
+	e.file.SetReadDeadline(t)
+}
