@@ -17,6 +17,8 @@ import (
 	"example.com/hail/internal/wire"
 )
 
+var errLong = errors.New("payload length in more bytes than it needs")
+
 var errTrailing = errors.New("compressed message with bytes behind its end")
 
 // nextFromEngine has the engine read one message, or whatever else comes first.
@@ -158,6 +160,9 @@ func (s *shim) nextFrame() error {
 		case int64(h.Length) < 0:
 			s.left = uint64(n) // the engine refuses the header
 			return nil
+		case h.Long: // which the engine does not refuse
+			s.left = uint64(n) + h.Length
+			return &Violation{Code: codeProtocol, Reason: "protocol error", Err: errLong}
 		case h.Control() && h.Length <= wire.MaxControl && uint64(in.w-in.r-n) < h.Length:
 			// The engine gives a control frame five seconds of its own: it gets whole ones.
 		default:

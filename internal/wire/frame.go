@@ -2,7 +2,10 @@
 // It does no I/O, starts no goroutine and keeps no state between calls.
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Opcodes of RFC 6455 section 11.8.
 const (
@@ -40,6 +43,7 @@ type Header struct {
 	Masked bool   // whether Key is there
 	Key    uint32 // the masking key, its first byte lowest
 	Length uint64 // of the payload; as sent, so its top bit may be set
+	Long   bool   // the length is in more bytes than it needs, which it must not be
 }
 
 // Parse reads the header at the start of b and says how many bytes it takes,
@@ -57,11 +61,13 @@ func Parse(b []byte) (h Header, n int) {
 			return h, 0
 		}
 		h.Length, n = uint64(binary.BigEndian.Uint16(b[2:])), 4
+		h.Long = h.Length < length16
 	case length64:
 		if len(b) < 10 {
 			return h, 0
 		}
 		h.Length, n = binary.BigEndian.Uint64(b[2:]), 10
+		h.Long = h.Length <= math.MaxUint16
 	default:
 		h.Length = uint64(length)
 	}
@@ -85,9 +91,9 @@ func (h Header) Control() bool { return h.First&controlBit != 0 }
 func (h Header) Compressed() bool { return h.First&RSV1 != 0 }
 
 // Whole reports whether the frame is, by itself, a legal message or heartbeat from a client:
-// final, masked, no RSV bit, and text, binary, ping or pong.
+// final, masked, no RSV bit, a length in the fewest bytes, and text, binary, ping or pong.
 func (h Header) Whole() bool {
-	if !h.Masked || int64(h.Length) < 0 {
+	if !h.Masked || h.Long || int64(h.Length) < 0 {
 		return false
 	}
 	switch h.First {
@@ -104,7 +110,7 @@ func AppendHeader(dst []byte, first byte, length int) []byte {
 	switch {
 	case length <= MaxControl:
 		return append(dst, first, byte(length))
-	case length <= 0xFFFF:
+	case length <= math.MaxUint16:
 		return append(dst, first, length16, byte(length>>8), byte(length))
 	default:
 		dst = append(dst, first, length64)
@@ -122,7 +128,7 @@ func FrameSize(length int) int {
 	switch {
 	case length <= MaxControl:
 		return 2 + length
-	case length <= 0xFFFF:
+	case length <= math.MaxUint16:
 		return 4 + length
 	default:
 		return 10 + length

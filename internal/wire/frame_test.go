@@ -31,11 +31,11 @@ func TestParse(t *testing.T) {
 		{"length 2^63-1", "\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff", wire.Header{First: 0x82, Length: math.MaxInt64}},
 		{"length 2^63", "\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00", wire.Header{First: 0x82, Length: 1 << 63}},
 		{"length 2^64-1", "\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xff", wire.Header{First: 0x82, Length: math.MaxUint64}},
-		{"16 bits for 0", "\x82\x7e\x00\x00", wire.Header{First: 0x82}},
-		{"16 bits for 125", "\x82\x7e\x00\x7d", wire.Header{First: 0x82, Length: 125}},
-		{"64 bits for 0", "\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x00", wire.Header{First: 0x82}},
-		{"64 bits for 126", "\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x7e", wire.Header{First: 0x82, Length: 126}},
-		{"64 bits for 65535", "\x82\x7f\x00\x00\x00\x00\x00\x00\xff\xff", wire.Header{First: 0x82, Length: 65535}},
+		{"16 bits for 0", "\x82\x7e\x00\x00", wire.Header{First: 0x82, Long: true}},
+		{"16 bits for 125", "\x82\x7e\x00\x7d", wire.Header{First: 0x82, Length: 125, Long: true}},
+		{"64 bits for 0", "\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x00", wire.Header{First: 0x82, Long: true}},
+		{"64 bits for 126", "\x82\x7f\x00\x00\x00\x00\x00\x00\x00\x7e", wire.Header{First: 0x82, Length: 126, Long: true}},
+		{"64 bits for 65535", "\x82\x7f\x00\x00\x00\x00\x00\x00\xff\xff", wire.Header{First: 0x82, Length: 65535, Long: true}},
 		{"every bit of the first byte", "\xff\x00", wire.Header{First: 0xff}},
 		{"no bit of the first byte", "\x00\x00", wire.Header{}},
 	}
@@ -68,11 +68,12 @@ func TestHeader(t *testing.T) {
 	t.Parallel()
 	// Against the bits as RFC 6455 section 5.2 draws them.
 	for first := range 256 {
-		for _, masked := range []bool{false, true} {
+		for odd := range 4 {
+			masked, long := odd&1 != 0, odd&2 != 0
 			for _, length := range []uint64{0, 125, 126, math.MaxInt64, 1 << 63, math.MaxUint64} {
-				h := wire.Header{First: byte(first), Masked: masked, Length: length}
+				h := wire.Header{First: byte(first), Masked: masked, Length: length, Long: long}
 				fin, rsv, op := first>>7 == 1, first>>4&7, first&15
-				legal := fin && rsv == 0 && masked && length < 1<<63
+				legal := fin && rsv == 0 && masked && !long && length < 1<<63
 				data, heartbeat := op == 1 || op == 2, op == 9 || op == 10
 				if got, want := h.Whole(), legal && (data || heartbeat && length <= 125); got != want {
 					t.Errorf("%+v.Whole() = %v, want %v", h, got, want)

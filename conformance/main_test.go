@@ -1,0 +1,186 @@
+package conformance_test
+
+// What the tests share: a server that echoes, and a conversation of frames with it.
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+func TestMain(m *testing.M) { hailtest.Main(m) }
+
+// ample is longer than anything that is waited for takes.
+const ample = 20 * time.Second
+
+// script is what a client sends, and what has to come of it.
+type script struct {
+	opts  hail.Options
+	offer string // of extensions
+	send  []byte
+	want  []string   // the server's frames, as show writes them
+	cause hail.Cause // default: CausePeerClosed
+}
+
+// frames joins frames as they go over the wire.
+func frames(list ...hailtest.Frame) []byte {
+	var b []byte
+	for _, f := range list {
+		b = append(b, f.Bytes()...)
+	}
+	return b
+}
+
+func text(s string) hailtest.Frame {
+	return hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte(s)}
+}
+
+func bin(b []byte) hailtest.Frame {
+	return hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Payload: b}
+}
+
+// control is a ping, pong or close with a payload.
+func control(op hailtest.Opcode, payload string) hailtest.Frame {
+	return hailtest.Frame{Fin: true, Opcode: op, Payload: []byte(payload)}
+}
+
+// fragments splits a message over frames, of which the first has its opcode and the last is final.
+func fragments(op hailtest.Opcode, parts ...string) []hailtest.Frame {
+	list := make([]hailtest.Frame, len(parts))
+	for i, part := range parts {
+		list[i] = hailtest.Frame{Opcode: op, Payload: []byte(part), Fin: i == len(parts)-1}
+		op = hailtest.OpContinuation
+	}
+	return list
+}
+
+var bye = hailtest.CloseFrame(hail.StatusNormalClosure, "bye")
+
+// show writes a server's frame down: opcode, and code and reason or payload.
+func show(f hailtest.Frame) string {
+	s := f.Opcode.String()
+	if f.RSV1 {
+		s += " compressed"
+	}
+	if f.RSV2 || f.RSV3 || !f.Fin {
+		return "odd " + f.String()
+	}
+	switch {
+	case f.Opcode == hailtest.OpClose:
+		e := f.CloseError()
+		return fmt.Sprintf("close %d %s", e.Code, e.Reason)
+	case len(f.Payload) > 64:
+		return fmt.Sprintf("%s of %d bytes", s, len(f.Payload))
+	}
+	return fmt.Sprintf("%s %q", s, f.Payload)
+}
+
+// The close frames that a server answers with.
+const (
+	closed        = "close 1000 " // the answer to bye
+	closeProtocol = "close 1002 protocol error"
+	closeUTF8     = "close 1007 invalid UTF-8"
+	closeTooBig   = "close 1009 message too big"
+	closeDeflate  = "close 1007 invalid compressed data"
+)
+
+// echo returns a server that echoes, and where OnClose tells of the end.
+func echo(opts hail.Options) (*hail.Server, <-chan hail.CloseInfo) {
+	ends := make(chan hail.CloseInfo, 16)
+	opts.Logger = slog.New(slog.DiscardHandler)
+	return &hail.Server{
+		Options: opts,
+		Handler: hail.Handler{
+			OnConnect: func(*hail.Conn, *http.Request) error { return nil },
+			OnMessage: hail.Echo,
+			OnClose:   func(_ *hail.Conn, info hail.CloseInfo) { ends <- info },
+		},
+	}, ends
+}
+
+// play sends a script in several ways, and holds each time what comes of it against what the script wants.
+func (s script) play(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	for name, way := range map[string]struct {
+		reuse bool
+		opts  []hailtest.Option
+	}{
+		"in one write":         {},
+		"in one write, reused": {reuse: true},
+		"over TCP":             {opts: []hailtest.Option{hailtest.TCP()}},
+		"byte by byte":         {opts: []hailtest.Option{hailtest.BufferSize(1)}},
+		"byte by byte, reused": {opts: []hailtest.Option{hailtest.BufferSize(1)}, reuse: true},
+	} {
+		if strings.HasPrefix(name, "byte by byte") && len(s.send) > 4<<10 {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opts := s.opts
+			opts.ReuseBuffers = way.reuse
+			server, ends := echo(opts)
+			p := hailtest.Dial(t, server, "/", append(way.opts, hailtest.Raw(),
+				hailtest.Header("Sec-WebSocket-Extensions", s.offer))...)
+			if got := converse(t, p, s.send); !slices.Equal(got, s.want) {
+				t.Errorf("got %q\nwant %q", got, s.want)
+			}
+			want := cmp.Or(s.cause, hail.CausePeerClosed)
+			if info := await(t, ends); info.Cause != want {
+				t.Errorf("OnClose: got cause %q (%v), want %q", info.Cause, info.Err, want)
+			}
+		})
+	}
+}
+
+// converse sends b and returns the server's frames until it has ended the connection.
+func converse(t *testing.T, p *hailtest.Peer, b []byte) (got []string) {
+	t.Helper()
+	conn := p.NetConn()
+	conn.SetDeadline(time.Now().Add(ample))
+	sent := make(chan struct{})
+	go func() { // ends with the connection
+		defer close(sent)
+		conn.Write(b) // the server may end before it has read all
+	}()
+	r := bufio.NewReader(conn)
+	for {
+		f, err := readFrame(r)
+		if err != nil {
+			if err != io.EOF {
+				t.Errorf("after %q: got %v, want EOF", got, err)
+			}
+			break
+		}
+		got = append(got, show(f))
+		if f.Opcode == hailtest.OpClose {
+			<-sent
+			p.CloseWrite() // what the server may still wait for does not come
+		}
+	}
+	conn.Close()
+	<-sent
+	return got
+}
+
+// await returns what OnClose was told.
+func await(t *testing.T, ends <-chan hail.CloseInfo) hail.CloseInfo {
+	t.Helper()
+	select {
+	case info := <-ends:
+		return info
+	case <-time.After(ample):
+		t.Fatalf("OnClose was not called after %v", ample)
+		panic("unreachable")
+	}
+}
