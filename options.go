@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"strings"
 	"time"
+
+	"example.com/hail/internal/wire"
 )
 
 // Options are a Server's limits and policies. The zero value of each field stands for its default, a negative number
@@ -135,7 +136,7 @@ func (o Options) validate() error {
 		}
 	}
 	for i, protocol := range o.Subprotocols {
-		if !isToken(protocol) {
+		if !wire.IsToken(protocol) {
 			return fmt.Errorf("hail: Options.Subprotocols[%d]: %q is not a token of RFC 9110 section 5.6.2", i, protocol)
 		}
 	}
@@ -143,14 +144,4 @@ func (o Options) validate() error {
 		return fmt.Errorf("hail: Options.MessageRate is not a number")
 	}
 	return nil
-}
-
-// isToken reports whether s is a token of RFC 9110 section 5.6.2.
-func isToken(s string) bool {
-	for _, r := range s {
-		if r <= ' ' || r >= 0x7F || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) {
-			return false
-		}
-	}
-	return s != ""
 }

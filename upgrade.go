@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strings"
+
+	"example.com/hail/internal/wire"
 )
 
 const levelRefused = slog.LevelWarn
@@ -55,6 +58,9 @@ func checkKeys(r *http.Request) *refusal {
 		refusal.header["Sec-WebSocket-Version"] = []string{"13"}
 		return refusal
 	}
+	if r.Host == "" {
+		return &refusal{status: http.StatusBadRequest, text: "a WebSocket handshake has a Host"}
+	}
 	if len(r.Header["Sec-Websocket-Key"]) != 1 || !isKey(r.Header.Get("Sec-WebSocket-Key")) {
 		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Key must be there once, 16 bytes in base64"}
 	}
@@ -62,19 +68,27 @@ func checkKeys(r *http.Request) *refusal {
 		// What follows would be taken for frames.
 		return &refusal{status: http.StatusBadRequest, text: "a WebSocket handshake has no body"}
 	}
+	if _, ok := wire.ParseTokens(r.Header["Sec-Websocket-Protocol"]); !ok {
+		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Protocol must be a list of tokens"}
+	}
+	if _, ok := wire.ParseExtensions(r.Header["Sec-Websocket-Extensions"]); !ok {
+		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1)"}
+	}
 	return nil
 }
 
 func isKey(s string) bool {
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
+	key, err := base64.StdEncoding.DecodeString(s)
 	return err == nil && len(key) == 16
 }
 
-// hasToken reports whether the list header has the token, in any case.
+// hasToken reports whether the list header has the token, in any case of ASCII.
 func hasToken(values []string, token string) bool {
 	for _, v := range values {
 		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), token) {
+			t = textproto.TrimString(t)
+			// What EqualFold takes for an ASCII letter and is none, such as the long s, is longer.
+			if len(t) == len(token) && strings.EqualFold(t, token) {
 				return true
 			}
 		}
@@ -89,7 +103,7 @@ func (s *Server) chooseSubprotocol(r *http.Request) string {
 	}
 	for _, v := range r.Header["Sec-Websocket-Protocol"] {
 		for offered := range strings.SplitSeq(v, ",") {
-			if offered = strings.TrimSpace(offered); slices.Contains(s.options.Subprotocols, offered) {
+			if offered = textproto.TrimString(offered); slices.Contains(s.options.Subprotocols, offered) {
 				return offered
 			}
 		}

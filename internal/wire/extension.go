@@ -1,0 +1,207 @@
+package wire
+
+// Extensions as a client offers them (RFC 6455 section 9.1), and what is made of an offer of
+// permessage-deflate (RFC 7692 section 7.1).
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// MaxWindow is the largest window of permessage-deflate in bytes, and compress/flate's.
+const MaxWindow = 1 << maxWindowBits
+
+const (
+	minWindowBits = 8
+	maxWindowBits = 15
+)
+
+// Extension is one offer of Sec-WebSocket-Extensions.
+type Extension struct {
+	Name   string
+	Params []Param
+}
+
+// Param is a parameter of an extension.
+type Param struct {
+	Name, Value string // a quoted value without its quotes
+	HasValue    bool
+}
+
+// ParseExtensions reads the values of a request's Sec-WebSocket-Extensions, and reports whether they
+// are spelled as they must be. No values are no offers.
+func ParseExtensions(values []string) (offers []Extension, ok bool) {
+	for _, v := range values {
+		s := scanner{rest: v}
+		for !s.end() {
+			if s.take(',') {
+				continue // a list may have empty elements (RFC 2616 section 2.1), but not only those
+			}
+			offer, ok := s.extension()
+			if !ok || !s.end() && !s.take(',') {
+				return nil, false
+			}
+			offers = append(offers, offer)
+		}
+	}
+	return offers, len(offers) > 0 || len(values) == 0
+}
+
+// Deflate is what was agreed on for permessage-deflate.
+type Deflate struct {
+	Response string // the value of the response's Sec-WebSocket-Extensions
+	Window   int    // bytes that what the server compresses may refer back
+}
+
+// AcceptDeflate accepts the first offer of permessage-deflate that can be honoured.
+// Messages are compressed each by itself, in both directions.
+func AcceptDeflate(offers []Extension) (d Deflate, ok bool) {
+	for _, offer := range offers {
+		if offer.Name != "permessage-deflate" {
+			continue
+		}
+		if d, ok := acceptDeflate(offer.Params); ok {
+			return d, true
+		}
+	}
+	return d, false
+}
+
+// acceptDeflate says no to parameters that are unknown, there twice, or wrong (RFC 7692 section 7).
+func acceptDeflate(params []Param) (d Deflate, ok bool) {
+	d = Deflate{"permessage-deflate; client_no_context_takeover; server_no_context_takeover", MaxWindow}
+	for i, p := range params {
+		bits, legal := windowBits(p.Value)
+		switch p.Name {
+		case "server_no_context_takeover", "client_no_context_takeover":
+			legal = !p.HasValue
+		case "server_max_window_bits":
+			d.Window = 1 << bits
+			d.Response += "; server_max_window_bits=" + strconv.Itoa(bits)
+		case "client_max_window_bits":
+			// Whatever the client keeps to: compress/flate always has the largest window.
+			legal = legal || !p.HasValue
+		default:
+			return d, false
+		}
+		if !legal || slices.ContainsFunc(params[:i], func(q Param) bool { return q.Name == p.Name }) {
+			return d, false
+		}
+	}
+	return d, true
+}
+
+// windowBits reads a decimal number from 8 to 15 without leading zeros.
+func windowBits(s string) (bits int, ok bool) {
+	bits, err := strconv.Atoi(s)
+	if err != nil || bits < minWindowBits || bits > maxWindowBits || s != strconv.Itoa(bits) {
+		return 0, false
+	}
+	return bits, true
+}
+
+// ParseTokens reads a list header of tokens, and reports whether it is one (RFC 2616 section 2.1).
+// No values are no tokens.
+func ParseTokens(values []string) (tokens []string, ok bool) {
+	for _, v := range values {
+		s := scanner{rest: v}
+		for !s.end() {
+			if s.take(',') {
+				continue
+			}
+			token := s.token()
+			if token == "" || !s.end() && !s.take(',') {
+				return nil, false
+			}
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens, len(tokens) > 0 || len(values) == 0
+}
+
+// IsToken reports whether s is a token (RFC 9110 section 5.6.2).
+func IsToken(s string) bool {
+	for i := range len(s) {
+		if !tokenByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func tokenByte(c byte) bool {
+	return c > ' ' && c < 0x7F && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0
+}
+
+// scanner reads the parts of a header's value. White space between them means nothing.
+type scanner struct{ rest string }
+
+// end reports whether nothing but white space is left.
+func (s *scanner) end() bool {
+	s.rest = strings.TrimLeft(s.rest, " \t")
+	return s.rest == ""
+}
+
+// take takes the separator c if it is next.
+func (s *scanner) take(c byte) bool {
+	if s.end() || s.rest[0] != c {
+		return false
+	}
+	s.rest = s.rest[1:]
+	return true
+}
+
+// token takes a token, "" where none is next.
+func (s *scanner) token() string {
+	s.end()
+	n := 0
+	for n < len(s.rest) && tokenByte(s.rest[n]) {
+		n++
+	}
+	token := s.rest[:n]
+	s.rest = s.rest[n:]
+	return token
+}
+
+// extension takes a name and its parameters.
+func (s *scanner) extension() (e Extension, ok bool) {
+	e.Name = s.token()
+	for e.Name != "" && s.take(';') {
+		p := Param{Name: s.token()}
+		if p.HasValue = s.take('='); p.HasValue {
+			p.Value = s.value()
+		}
+		if p.Name == "" || p.HasValue && p.Value == "" {
+			return e, false
+		}
+		e.Params = append(e.Params, p)
+	}
+	return e, e.Name != ""
+}
+
+// value takes a token or a quoted string with a token in it, "" where neither is next.
+func (s *scanner) value() string {
+	if !s.take('"') {
+		return s.token()
+	}
+	var value []byte
+	for i := 0; i < len(s.rest); i++ {
+		switch c := s.rest[i]; c {
+		case '"':
+			s.rest = s.rest[i+1:]
+			if IsToken(string(value)) {
+				return string(value)
+			}
+			return ""
+		case '\\':
+			if i++; i == len(s.rest) {
+				return ""
+			}
+			fallthrough
+		default:
+			value = append(value, s.rest[i])
+		}
+	}
+	return ""
+}
