@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"example.com/hail/internal/wire"
 )
 
 const (
@@ -49,18 +51,18 @@ func (e *RefusedError) Error() string {
 func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config) (*Conn, error) {
 	c := &Conn{cfg: cfg}
 	c.engine.shim.c = c
-	opts := &websocket.AcceptOptions{
-		InsecureSkipVerify: true,
-		OnPingReceived:     c.enginePing,
-	}
-	if neg.Compression {
-		opts.CompressionMode = websocket.CompressionNoContextTakeover
-	}
-	hs := &handshake{outer: w, header: make(http.Header, 4), conn: c}
+	hs := &handshake{outer: w, header: make(http.Header, 5), conn: c}
 	if c.protocol = neg.Subprotocol; c.protocol != "" {
 		hs.header.Set("Sec-WebSocket-Protocol", c.protocol)
 	}
-	ws, err := websocket.Accept(hs, r, opts)
+	if neg.Compression {
+		c.negotiateDeflate(r, hs.header)
+	}
+	// The engine negotiates no extension: compression is ours.
+	ws, err := websocket.Accept(hs, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true,
+		OnPingReceived:     c.enginePing,
+	})
 	switch {
 	case hs.err != nil:
 		return nil, hs.err
@@ -68,9 +70,17 @@ func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config
 		return nil, &RefusedError{hs.status, strings.TrimSpace(hs.text.String())}
 	}
 	c.engine.ws = ws
-	ws.SetReadLimit(cfg.ReadLimit)
-	c.compressed = hs.header.Get("Sec-WebSocket-Extensions") != ""
+	ws.SetReadLimit(-1) // the shim and the inflater hold a message against the limit
 	return c, nil
+}
+
+// negotiateDeflate answers the request's offers of permessage-deflate.
+func (c *Conn) negotiateDeflate(r *http.Request, response http.Header) {
+	offers, _ := wire.ParseExtensions(r.Header["Sec-Websocket-Extensions"])
+	if d, ok := wire.AcceptDeflate(offers); ok {
+		c.window = d.Window
+		response.Set("Sec-WebSocket-Extensions", d.Response)
+	}
 }
 
 // handshake is the http.ResponseWriter and http.Hijacker that the engine works on. The status line

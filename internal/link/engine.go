@@ -2,6 +2,7 @@ package link
 
 // What is not a plain frame: fragments, compressed messages, closes and everything illegal
 // goes through the engine, which reads from a shim that never gives it a byte too many.
+// To the engine a compressed message is a plain one: it is inflated behind it.
 
 import (
 	"compress/flate"
@@ -19,8 +20,6 @@ import (
 
 var errLong = errors.New("payload length in more bytes than it needs")
 
-var errTrailing = errors.New("compressed message with bytes behind its end")
-
 // nextFromEngine has the engine read one message, or whatever else comes first.
 // It waits for the message's last byte.
 func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
@@ -30,14 +29,13 @@ func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
 	if err != nil {
 		return m, false, c.engineError(err)
 	}
-	buf, err := c.readAll(r, kind == websocket.MessageText)
+	read := c.readAll
+	if c.engine.shim.deflated {
+		read = c.inflateAll
+	}
+	buf, err := read(r, kind == websocket.MessageText)
 	if err == nil {
-		// To the engine a message that breaks off is one that ends, and what
-		// follows a compressed one's last block is none of it.
-		err = c.engine.shim.err
-		if err == nil && c.engine.shim.left > 0 {
-			err = errTrailing
-		}
+		err = c.engine.shim.err // to the engine a message that breaks off is one that ends
 	}
 	if err != nil {
 		buf.free()
@@ -66,7 +64,7 @@ func (c *Conn) readAll(r io.Reader, text bool) (*buffer, error) {
 	for {
 		buf = buf.room(1)
 		free := buf.b[len(buf.b):cap(buf.b)]
-		if text && c.engine.shim.plain {
+		if text {
 			// The engine waits until what it is given is full, but text fails with its first wrong byte.
 			free = free[:min(len(free), max(1, c.engine.shim.ready()))]
 		}
@@ -94,20 +92,21 @@ func (c *Conn) engineError(err error) error {
 	if shim.err != nil {
 		return shim.err
 	}
+	var violation *Violation
 	var peer websocket.CloseError
 	var corrupt flate.CorruptInputError
 	switch {
+	case errors.As(err, &violation):
+		return violation
 	case errors.As(err, &peer):
 		var wrong error
 		if !utf8.ValidString(peer.Reason) {
 			wrong = wire.ErrReason // the engine does not look at it
 		}
 		return c.peerClosed(int(peer.Code), peer.Reason, wrong)
-	case errors.Is(err, websocket.ErrMessageTooBig):
-		return c.tooBig()
 	case errors.Is(err, errNotUTF8):
 		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
-	case errors.As(err, &corrupt), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errTrailing):
+	case errors.As(err, &corrupt), err == io.ErrUnexpectedEOF:
 		return &Violation{Code: codeInvalid, Reason: "invalid compressed data", Err: err}
 	default:
 		c.in.broken = true
@@ -121,12 +120,14 @@ type shim struct {
 	c     *Conn
 	left  uint64 // bytes of the current frame that the engine has not read
 	total uint64 // payload of the current message so far, by its headers
-	plain bool   // the current message is not compressed
 	err   error  // why there is no more: the transport's, or a limit
+
+	begun    bool // a data frame of the current message was read
+	deflated bool // the current message is compressed
 }
 
 // begin is called where a message begins.
-func (s *shim) begin() { s.total, s.plain = 0, true }
+func (s *shim) begin() { s.total, s.begun, s.deflated = 0, false, false }
 
 func (s *shim) Read(p []byte) (int, error) {
 	in := &s.c.in
@@ -170,9 +171,9 @@ func (s *shim) nextFrame() error {
 			if h.Control() {
 				return nil
 			}
+			s.unmark(h)
 			s.total += h.Length
-			s.plain = s.plain && !h.Compressed()
-			if !s.plain {
+			if s.deflated {
 				return nil // the limit is for what comes out of it
 			}
 			return s.c.checkLength(s.total)
@@ -181,6 +182,15 @@ func (s *shim) nextFrame() error {
 			return err
 		}
 	}
+}
+
+// unmark takes RSV1 off a message's first frame: it is the only one that may have it (RFC 7692 section 6).
+func (s *shim) unmark(h wire.Header) {
+	if !s.begun && h.Compressed() && h.Opcode() != wire.Continuation && s.c.window > 0 {
+		s.c.in.unread()[0] &^= wire.RSV1
+		s.deflated = true
+	}
+	s.begun = true
 }
 
 // wait reads on. Replies do not wait with it.

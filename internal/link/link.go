@@ -78,13 +78,13 @@ type Traffic struct{ In, Out atomic.Uint64 }
 // Conn is one connection's link.
 type Conn struct {
 	// Immutable after Bind.
-	cfg        *Config
-	nc         net.Conn
-	sock       poll.Socket
-	owner      Owner
-	traffic    *Traffic
-	protocol   string
-	compressed bool
+	cfg      *Config
+	nc       net.Conn
+	sock     poll.Socket
+	owner    Owner
+	traffic  *Traffic
+	protocol string
+	window   int // how far back what is sent compressed may refer; 0: nothing is compressed
 
 	engine engine // owned by the turn
 	in     in     // owned by Fill and the turn

@@ -54,7 +54,7 @@ func (c *Conn) Send(text bool, p []byte, wait bool) error {
 	if text {
 		first = wire.Fin | wire.Text
 	}
-	if c.compressed && len(p) >= deflateFrom {
+	if c.compresses(len(p)) {
 		z := newBuffer(len(p))
 		defer func() { z.free() }()
 		if z.b = wire.AppendDeflated(z.b, p); len(z.b) < len(p) {
@@ -72,6 +72,12 @@ func (c *Conn) Send(text bool, p []byte, wait bool) error {
 	o.buf.b = wire.AppendFrame(o.buf.b, first, p)
 	c.pushLocked()
 	return nil
+}
+
+// compresses reports whether a message of n bytes is sent compressed. One that is no longer than the
+// window cannot refer farther back; the largest window is the compressor's own.
+func (c *Conn) compresses(n int) bool {
+	return c.window > 0 && n >= deflateFrom && (n <= c.window || c.window == wire.MaxWindow)
 }
 
 // reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
