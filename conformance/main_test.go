@@ -28,7 +28,7 @@ type script struct {
 	opts  hail.Options
 	offer string // of extensions
 	send  []byte
-	want  []string   // the server's frames, as show writes them
+	want  []string   // the server's frames, as show writes them; pongs may come before data
 	cause hail.Cause // default: CausePeerClosed
 }
 
@@ -69,13 +69,9 @@ var bye = hailtest.CloseFrame(hail.StatusNormalClosure, "bye")
 // show writes a server's frame down: opcode, and code and reason or payload.
 func show(f hailtest.Frame) string {
 	s := f.Opcode.String()
-	if f.RSV1 {
-		s += " compressed"
-	}
-	if f.RSV2 || f.RSV3 || !f.Fin {
-		return "odd " + f.String()
-	}
 	switch {
+	case f.RSV1 || f.RSV2 || f.RSV3 || !f.Fin:
+		return "odd " + f.String()
 	case f.Opcode == hailtest.OpClose:
 		e := f.CloseError()
 		return fmt.Sprintf("close %d %s", e.Code, e.Reason)
@@ -132,15 +128,29 @@ func (s script) play(t *testing.T) {
 			server, ends := echo(opts)
 			p := hailtest.Dial(t, server, "/", append(way.opts, hailtest.Raw(),
 				hailtest.Header("Sec-WebSocket-Extensions", s.offer))...)
-			if got := converse(t, p, s.send); !slices.Equal(got, s.want) {
-				t.Errorf("got %q\nwant %q", got, s.want)
+			got, pongs := apart(converse(t, p, s.send))
+			want, wantPongs := apart(s.want)
+			if !slices.Equal(got, want) || !slices.Equal(pongs, wantPongs) {
+				t.Errorf("got %q and %q\nwant %q and %q", got, pongs, want, wantPongs)
 			}
-			want := cmp.Or(s.cause, hail.CausePeerClosed)
-			if info := await(t, ends); info.Cause != want {
-				t.Errorf("OnClose: got cause %q (%v), want %q", info.Cause, info.Err, want)
+			wantCause := cmp.Or(s.cause, hail.CausePeerClosed)
+			if info := await(t, ends); info.Cause != wantCause {
+				t.Errorf("OnClose: got cause %q (%v), want %q", info.Cause, info.Err, wantCause)
 			}
 		})
 	}
+}
+
+// apart returns the pongs apart from the other frames.
+func apart(list []string) (others, pongs []string) {
+	for _, f := range list {
+		if strings.HasPrefix(f, "pong") {
+			pongs = append(pongs, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	return others, pongs
 }
 
 // converse sends b and returns the server's frames until it has ended the connection.
@@ -161,6 +171,9 @@ func converse(t *testing.T, p *hailtest.Peer, b []byte) (got []string) {
 				t.Errorf("after %q: got %v, want EOF", got, err)
 			}
 			break
+		}
+		if f.RSV1 && p.Response.Header.Get("Sec-WebSocket-Extensions") != "" {
+			f.RSV1, f.Payload = false, inflate(t, f.Payload)
 		}
 		got = append(got, show(f))
 		if f.Opcode == hailtest.OpClose {

@@ -1,0 +1,306 @@
+package conformance_test
+
+// The closing handshake (RFC 6455 sections 5.5.1, 7.1 and 7.4).
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+// legalCode reports whether a close frame may carry the code: those of section 7.4.1 and the IANA registry,
+// and the ranges of section 7.4.2.
+func legalCode(code int) bool {
+	return slices.Contains([]int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014}, code) ||
+		code >= 3000 && code <= 4999
+}
+
+// codes are those around every border.
+var codes = []int{0, 1, 255, 256, 998, 999, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015,
+	1016, 1100, 1999, 2000, 2001, 2998, 2999, 3000, 3001, 3999, 4000, 4001, 4998, 4999, 5000, 5001, 9999, 32767, 32768, 65534, 65535}
+
+func closeWith(payload string) hailtest.Frame { return control(hailtest.OpClose, payload) }
+
+func TestCloseFrames(t *testing.T) {
+	t.Parallel()
+	first := []string{`text "first"`}
+	answers := func(answer string, list ...hailtest.Frame) script {
+		return script{send: frames(append([]hailtest.Frame{text("first")}, list...)...), want: append(slices.Clone(first), answer)}
+	}
+	breaks := func(answer string, list ...hailtest.Frame) script {
+		s := answers(answer, list...)
+		s.cause = hail.CauseProtocol
+		return s
+	}
+	t.Run("7.4 codes that may be sent", func(t *testing.T) {
+		t.Parallel()
+		for _, code := range codes {
+			if legalCode(code) {
+				t.Run(fmt.Sprint(code), answers(fmt.Sprintf("close %d ", code), hailtest.CloseFrame(hail.StatusCode(code), "")).play)
+				t.Run(fmt.Sprint(code, " with a reason"), answers(fmt.Sprintf("close %d ", code), hailtest.CloseFrame(hail.StatusCode(code), "reason")).play)
+			}
+		}
+	})
+	t.Run("7.4 codes that may not be sent", func(t *testing.T) {
+		t.Parallel()
+		for _, code := range codes {
+			if !legalCode(code) {
+				f := closeWith(string(binary.BigEndian.AppendUint16(nil, uint16(code))))
+				t.Run(fmt.Sprint(code), breaks(closeProtocol, f).play)
+				f.Payload = append(f.Payload, "reason"...)
+				t.Run(fmt.Sprint(code, " with a reason"), breaks(closeProtocol, f).play)
+			}
+		}
+	})
+	t.Run("5.5.1 payloads", func(t *testing.T) {
+		t.Parallel()
+		for name, s := range map[string]script{
+			"none":                       answers("close 1005 ", closeWith("")),
+			"one byte":                   breaks(closeProtocol, closeWith("\x03")),
+			"one byte, zero":             breaks(closeProtocol, closeWith("\x00")),
+			"a code":                     answers("close 1000 ", closeWith("\x03\xe8")),
+			"a reason":                   answers("close 1000 ", closeWith("\x03\xe8because")),
+			"the longest reason":         answers("close 1000 ", closeWith("\x03\xe8"+strings.Repeat("x", 123))),
+			"the longest, of characters": answers("close 1000 ", closeWith("\x03\xe8"+strings.Repeat("\u4f60", 41))),
+			"a reason with NUL":          answers("close 1000 ", closeWith("\x03\xe8\x00\u2028")),
+			"a longer reason":            breaks(closeProtocol, closeWith("\x03\xe8"+strings.Repeat("x", 124))),
+			"not final":                  breaks(closeProtocol, hailtest.Frame{Opcode: hailtest.OpClose, Payload: []byte("\x03\xe8")}),
+		} {
+			t.Run(name, s.play)
+		}
+	})
+	t.Run("8.1 reasons that are not UTF-8", func(t *testing.T) {
+		t.Parallel()
+		for _, reason := range invalidTexts {
+			if len(reason) <= 123 {
+				t.Run(fmt.Sprintf("%.20q", reason), breaks(closeUTF8, closeWith("\x03\xe8"+reason)).play)
+			}
+		}
+		for _, reason := range []string{"\xc3", "\xe4\xbd", strings.Repeat("x", 122) + "\xc3"} {
+			t.Run(fmt.Sprintf("%.20q", reason), breaks(closeUTF8, closeWith("\x03\xe8"+reason)).play)
+		}
+	})
+	t.Run("5.5.1 nothing counts behind the client's close frame", func(t *testing.T) {
+		t.Parallel()
+		for name, behind := range map[string][]byte{
+			"text":            frames(text("late")),
+			"ping":            frames(control(hailtest.OpPing, "late")),
+			"another close":   frames(hailtest.CloseFrame(4000, "again")),
+			"a fragment":      frames(fragments(hailtest.OpText, "la", "te")[0]),
+			"an illegal one":  frames(hailtest.Frame{Fin: true, RSV2: true, Opcode: 7, Unmasked: true}),
+			"half a frame":    frames(text("late"))[:4],
+			"garbage":         []byte("GET / HTTP/1.1\r\n\r\n"),
+			"a large message": frames(bin(make([]byte, 3000))),
+		} {
+			s := answers(closed, bye)
+			s.send = append(s.send, behind...)
+			t.Run(name, s.play)
+		}
+	})
+}
+
+// closing is a server that closes with the code and the reason when a message comes.
+func closing(code hail.StatusCode, reason string) (*hail.Server, <-chan hail.CloseInfo) {
+	server, ends := echo(hail.Options{})
+	server.OnMessage = func(c *hail.Conn, _ hail.Message) error { c.Close(code, reason); return nil }
+	return server, ends
+}
+
+func TestCloseHandshake(t *testing.T) {
+	t.Parallel()
+	// meet runs a conversation with a server that closes with 4001, in a bubble. It returns the frames that
+	// came and how long the server took to end the connection.
+	meet := func(t *testing.T, before, after []byte) (got []string, took time.Duration, info hail.CloseInfo) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			server, ends := closing(4001, "enough")
+			p := hailtest.Dial(t, server, "/", hailtest.Raw())
+			p.Write(frames(text("close")))
+			p.Write(before)
+			r := bufio.NewReader(p.NetConn())
+			for {
+				f, err := readFrame(r)
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					t.Fatalf("after %q: %v", got, err)
+				}
+				if got = append(got, show(f)); f.Opcode == hailtest.OpClose && after != nil {
+					p.Write(after)
+				}
+				if f.Opcode == hailtest.OpClose {
+					begin := time.Now()
+					defer func() { took = time.Since(begin) }()
+				}
+			}
+			info = <-ends
+		})
+		return got, took, info
+	}
+	ours := []string{"close 4001 enough"}
+	check := func(t *testing.T, got []string, took, wantTook time.Duration, info hail.CloseInfo, clean bool) {
+		t.Helper()
+		if !slices.Equal(got, ours) {
+			t.Errorf("got %q, want %q", got, ours)
+		}
+		if took < wantTook || took > wantTook+2*time.Second {
+			t.Errorf("the connection ended %v after the close frame, want %v", took, wantTook)
+		}
+		if info.Code != 4001 || info.Reason != "enough" || info.Cause != hail.CauseClosed || (info.Err == nil) != clean {
+			t.Errorf("OnClose: got %+v, want 4001, enough, closed, an error: %v", info, !clean)
+		}
+	}
+	t.Run("7.1.2 started by the server", func(t *testing.T) {
+		t.Parallel()
+		for name, answer := range map[string]hailtest.Frame{
+			"the same code": hailtest.CloseFrame(4001, ""), "no code": closeWith(""), "another code": bye,
+		} {
+			t.Run(name, func(t *testing.T) {
+				got, took, info := meet(t, nil, answer.Bytes())
+				check(t, got, took, 0, info, true)
+			})
+		}
+	})
+	t.Run("5.5.1 both at once", func(t *testing.T) {
+		t.Parallel()
+		// The client's close frame is on its way when the server sends its own.
+		got, took, info := meet(t, bye.Bytes(), nil)
+		check(t, got, took, 0, info, true)
+	})
+	t.Run("5.5.1 frames between the server's close frame and the client's", func(t *testing.T) {
+		t.Parallel()
+		for name, between := range map[string][]byte{
+			"messages":           frames(text("late"), bin(make([]byte, 100_000)), fragments(hailtest.OpText, "la", "te")[0]),
+			"pings and pongs":    frames(control(hailtest.OpPing, "late"), control(hailtest.OpPong, "")),
+			"illegal ones":       frames(hailtest.Frame{Fin: true, RSV3: true, Opcode: 5, Payload: []byte("x")}, text("\xff")),
+			"one over the limit": frames(bin(make([]byte, 1<<20))),
+		} {
+			t.Run(name, func(t *testing.T) {
+				got, took, info := meet(t, nil, append(between, bye.Bytes()...))
+				check(t, got, took, 0, info, true)
+			})
+		}
+	})
+	t.Run("7.1.1 a client that does not answer", func(t *testing.T) {
+		t.Parallel()
+		got, took, info := meet(t, nil, nil)
+		check(t, got, took, 5*time.Second, info, false)
+	})
+	t.Run("7.1.1 the server closes the TCP connection first, and at once", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			server, _ := echo(hail.Options{})
+			p := hailtest.Dial(t, server, "/", hailtest.Raw())
+			begin := time.Now()
+			p.Write(bye.Bytes())
+			all, err := io.ReadAll(p.NetConn()) // to the server's FIN; ours is not sent
+			if took := time.Since(begin); err != nil || string(all) != "\x88\x02\x03\xe8" || took != 0 {
+				t.Errorf("got % x, %v after %v, want one close frame with 1000 and the end at once", all, err, took)
+			}
+		})
+	})
+	t.Run("7.1.7 nothing is processed after a failure", func(t *testing.T) {
+		t.Parallel()
+		messages := make(chan string, 10)
+		server, ends := echo(hail.Options{})
+		server.OnMessage = func(_ *hail.Conn, m hail.Message) error { messages <- m.String(); return nil }
+		p := hailtest.Dial(t, server, "/", hailtest.Raw())
+		got := converse(t, p, frames(text("before"), hailtest.Frame{Fin: true, Opcode: 3}, text("after"), control(hailtest.OpPing, ""), bye))
+		if want := []string{closeProtocol}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if info := await(t, ends); info.Code != hail.StatusProtocolError || info.Err == nil {
+			t.Errorf("OnClose: got %+v, want 1002 and an error", info)
+		}
+		if close(messages); len(messages) != 1 || <-messages != "before" {
+			t.Errorf("OnMessage was called %d times, want only with what came before", len(messages))
+		}
+	})
+	t.Run("7.1.5 the code that OnClose is told", func(t *testing.T) {
+		t.Parallel()
+		for name, tt := range map[string]struct {
+			send []byte
+			want hail.CloseInfo
+		}{
+			"code and reason": {frames(hailtest.CloseFrame(4002, "why")), hail.CloseInfo{Code: 4002, Reason: "why"}},
+			"no code":         {frames(closeWith("")), hail.CloseInfo{Code: hail.StatusNoStatusRcvd}},
+			"no close frame":  {frames(text("a")), hail.CloseInfo{Code: hail.StatusAbnormalClosure}},
+			"half of one":     {frames(bye)[:7], hail.CloseInfo{Code: hail.StatusAbnormalClosure}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				server, ends := echo(hail.Options{})
+				p := hailtest.Dial(t, server, "/", hailtest.Raw())
+				p.Write(tt.send)
+				p.CloseWrite()
+				if info := await(t, ends); info.Code != tt.want.Code || info.Reason != tt.want.Reason {
+					t.Errorf("got %d %q, want %d %q", info.Code, info.Reason, tt.want.Code, tt.want.Reason)
+				}
+			})
+		}
+	})
+	t.Run("7.4.1 codes that are never sent", func(t *testing.T) {
+		t.Parallel()
+		for _, code := range codes {
+			for name, server := range map[string]*hail.Server{
+				"Close": {Handler: hail.Handler{OnMessage: func(c *hail.Conn, _ hail.Message) error { c.Close(hail.StatusCode(code), ""); return nil }}},
+				"error": {Handler: hail.Handler{OnMessage: func(*hail.Conn, hail.Message) error { return hail.CloseError{Code: hail.StatusCode(code)} }}},
+			} {
+				server.OnConnect = func(*hail.Conn, *http.Request) error { return nil }
+				server.OnError = func(*hail.Conn, error) {}
+				p := hailtest.Dial(t, server, "/", hailtest.Raw())
+				got := converse(t, p, frames(text("close"), bye))
+				want := fmt.Sprintf("close %d ", code)
+				if !legalCode(code) && code != 1005 { // 1005 is a close frame without a code
+					want = "close 1011 "
+				}
+				if len(got) != 1 || !strings.HasPrefix(got[0], want) {
+					t.Errorf("%s with %d: got %q, want %q", name, code, got, want)
+				}
+			}
+		}
+	})
+	t.Run("5.5.1 reasons are cut, and UTF-8", func(t *testing.T) {
+		t.Parallel()
+		for reason, want := range map[string]string{
+			strings.Repeat("x", 123):      strings.Repeat("x", 123),
+			strings.Repeat("x", 124):      strings.Repeat("x", 123),
+			strings.Repeat("\u4f60", 100): strings.Repeat("\u4f60", 41),
+			"a\xffb":                      "a?b",
+		} {
+			server, _ := closing(4001, reason)
+			p := hailtest.Dial(t, server, "/", hailtest.Raw())
+			if got := converse(t, p, frames(text("close"), bye)); !slices.Equal(got, []string{"close 4001 " + want}) {
+				t.Errorf("reason %q: got %q, want %q", reason, got, want)
+			}
+		}
+	})
+	t.Run("5.5.1 no data behind the server's close frame", func(t *testing.T) {
+		t.Parallel()
+		server, ends := echo(hail.Options{})
+		server.OnMessage = func(c *hail.Conn, _ hail.Message) error {
+			c.Send(hail.Text("before"))
+			c.Close(4001, "")
+			if err := c.Send(hail.Text("after")); err == nil {
+				t.Errorf("Send after Close: got nil, want an error")
+			}
+			return nil
+		}
+		p := hailtest.Dial(t, server, "/", hailtest.Raw())
+		if got, want := converse(t, p, frames(text("close"), bye)), []string{`text "before"`, "close 4001 "}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		await(t, ends)
+	})
+}
