@@ -26,9 +26,8 @@ type Conn struct {
 	link   *link.Conn
 	id     uint64
 	shard  *shard
-	addr   string // what MaxConnsPerIP counts it by
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	addr   string          // what MaxConnsPerIP counts it by
+	values context.Context // the request's, without its end
 
 	index  int         // guarded by shard.mu
 	isOpen atomic.Bool // between OnConnect and OnClose
@@ -42,11 +41,12 @@ type Conn struct {
 	rate     bucket
 
 	// Guarded by mu.
-	mu    sync.Mutex
-	state any
-	ended bool      // info holds; later causes are too late
-	info  CloseInfo // as far as it is known
-	late  error     // for OnError, where no callback could run at the time
+	mu     sync.Mutex
+	state  any
+	ctx    context.Context // made when it is asked for
+	cancel context.CancelCauseFunc
+	gone   error   // the cause of ctx's end, once it has ended
+	ending *ending // once it has begun: later causes are too late
 }
 
 // ID returns the connection's number, counted from 1, which no other connection of its Server has.
@@ -97,12 +97,11 @@ func (c *Conn) send(m Message, wait bool) error {
 func (c *Conn) closedError() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	info := c.info
-	if !c.ended {
+	if c.ending == nil {
 		// The transport has failed for writing, but not yet been read to its end.
-		info = CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone}
+		return &endError{c, CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone}}
 	}
-	return &endError{c, info}
+	return &endError{c, c.ending.info}
 }
 
 // Close starts to close the connection and returns; OnClose says when it is over. What is queued is written first,
@@ -133,7 +132,17 @@ func sendable(code StatusCode) bool {
 // a second where it had gone before the callback began. Conn.Close does not end it at once: the peer's answer does, or CloseTimeout.
 // [context.Cause] then gives an error that is ErrConnClosed, and ErrServerClosed where Server.Shutdown or
 // Server.Close ended the connection, and in which errors.As finds a CloseError.
-func (c *Conn) Context() context.Context { return c.ctx }
+func (c *Conn) Context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		c.ctx, c.cancel = context.WithCancelCause(c.values)
+		if c.gone != nil {
+			c.cancel(c.gone)
+		}
+	}
+	return c.ctx
+}
 
 // RemoteAddr returns the address of the transport's peer, which may be a proxy.
 func (c *Conn) RemoteAddr() net.Addr { return c.link.RemoteAddr() }
@@ -158,7 +167,7 @@ func (c *Conn) SetState(v any) {
 // newConn makes a connection of a link, known to the server.
 func newConn(s *Server, l *link.Conn, addr string, r *http.Request) *Conn {
 	c := &Conn{server: s, link: l, addr: addr}
-	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	c.values = context.WithoutCancel(r.Context())
 	c.rate.fill(s.options.MessageBurst)
 	s.clock.Tick()
 	s.conns.number(c)
@@ -173,7 +182,7 @@ func (c *Conn) open(r *http.Request) {
 	defer c.link.Start() // also where OnConnect ends the goroutine
 	s.sweeper.join(s.sweep)
 	if s.debug(c) {
-		s.options.Logger.LogAttrs(c.ctx, slog.LevelDebug, "hail: connected", slog.Uint64("conn", c.id),
+		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: connected", slog.Uint64("conn", c.id),
 			slog.String("path", clip(r.URL.Path)), slog.String("remote", r.RemoteAddr))
 	}
 	draining, cut := s.gate.closed()
@@ -227,7 +236,7 @@ func (c *Conn) receive(in link.Message) {
 		m.Type = MessageText
 	}
 	if s.debug(c) {
-		s.options.Logger.LogAttrs(c.ctx, slog.LevelDebug, "hail: message", slog.Uint64("conn", c.id),
+		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: message", slog.Uint64("conn", c.id),
 			slog.String("type", m.Type.String()), slog.Int("bytes", len(m.Data)))
 	}
 	if s.options.MessageRate > 0 && !c.rate.take(s.clock.Tick(), s.options.MessageRate, s.options.MessageBurst) {
@@ -271,7 +280,7 @@ func (c *Conn) readFailed(err error) bool {
 }
 
 // debug reports whether connections and messages are logged.
-func (s *Server) debug(c *Conn) bool { return s.options.Logger.Enabled(c.ctx, slog.LevelDebug) }
+func (s *Server) debug(c *Conn) bool { return s.options.Logger.Enabled(c.values, slog.LevelDebug) }
 
 // bucket is a token bucket.
 type bucket struct {

@@ -21,14 +21,25 @@ var (
 	errTooSlow     = errors.New("hail: a message took too long to arrive (Options.MessageTimeout)")
 )
 
+// ending is what is known of a connection's end.
+type ending struct {
+	info CloseInfo
+	late error // for OnError, where no callback could run at the time
+}
+
 // begin notes why the connection ends, and reports whether it was the first to.
 func (c *Conn) begin(info CloseInfo) bool {
+	return c.beginLate(info, nil)
+}
+
+// beginLate is begin from outside the callbacks' goroutine: OnError is told of late when that is free.
+func (c *Conn) beginLate(info CloseInfo, late error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	if c.ending != nil {
 		return false
 	}
-	c.ended, c.info = true, info
+	c.ending = &ending{info, late}
 	return true
 }
 
@@ -68,9 +79,7 @@ func (c *Conn) lose(cause Cause, err error) {
 func (c *Conn) cut(cause Cause, why error) bool {
 	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {
 		c.mu.Lock()
-		if c.info.Err == nil {
-			c.info.Err = why
-		}
+		or(&c.ending.info.Err, why)
 		c.mu.Unlock()
 	}
 	c.cutLink()
@@ -85,9 +94,20 @@ func (c *Conn) cutLink() {
 // endContext ends the context with what is known of the end.
 func (c *Conn) endContext() {
 	c.mu.Lock()
-	info := c.info
+	info := c.ending.info
 	c.mu.Unlock()
-	c.cancel(&endError{c, info})
+	c.cancelContext(&endError{c, info})
+}
+
+// cancelContext ends the context, unless it has ended.
+func (c *Conn) cancelContext(cause error) {
+	c.mu.Lock()
+	or(&c.gone, cause)
+	cancel := c.cancel
+	c.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
 }
 
 // drain closes the connection for Server.Shutdown, behind the callback that runs.
@@ -104,7 +124,7 @@ func (c *Conn) hangup(err error) {
 		c.endContext()
 		return
 	}
-	c.cancel(&endError{c, CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: err}})
+	c.cancelContext(&endError{c, CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: err}})
 }
 
 // callbackFailed ends a connection with the error of OnConnect or OnMessage.
@@ -135,7 +155,7 @@ func (c *Conn) stalled() bool {
 func (c *Conn) isEnding() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ended
+	return c.ending != nil
 }
 
 // violated ends a connection whose peer broke the protocol or the read limit.
@@ -165,7 +185,7 @@ func (c *Conn) done() {
 	s := c.server
 	c.isDone.Store(true)
 	info, late := c.conclude()
-	c.cancel(&endError{c, info})
+	c.cancelContext(&endError{c, info})
 	if c.isOpen.CompareAndSwap(true, false) {
 		s.stats.open.Add(-1)
 	}
@@ -187,7 +207,7 @@ func (c *Conn) forget(info CloseInfo) {
 		if info.Err != nil {
 			attrs = append(attrs, slog.String("err", info.Err.Error()))
 		}
-		s.options.Logger.LogAttrs(c.ctx, slog.LevelDebug, "hail: closed", attrs...)
+		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: closed", attrs...)
 	}
 	s.stats.closed[info.Cause].Add(1)
 	s.conns.remove(c)
@@ -202,11 +222,11 @@ func (c *Conn) conclude() (CloseInfo, error) {
 	c.server.stats.lost.Add(uint64(lost))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ended {
-		c.ended = true
-		c.info = CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: fmt.Errorf("%w: %w", errTransport, io.EOF)}
+	if c.ending == nil {
+		c.ending = &ending{info: CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone,
+			Err: fmt.Errorf("%w: %w", errTransport, io.EOF)}}
 	}
-	info := &c.info
+	info := &c.ending.info
 	switch {
 	case !sent && !received:
 		info.Code, info.Reason = StatusAbnormalClosure, ""
@@ -223,5 +243,5 @@ func (c *Conn) conclude() (CloseInfo, error) {
 		}
 		info.Err = undelivered
 	}
-	return *info, c.late
+	return *info, c.ending.late
 }

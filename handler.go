@@ -191,5 +191,5 @@ func (c *Conn) logError(err error) {
 	if errors.As(err, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
 	}
-	c.server.options.Logger.LogAttrs(c.ctx, level, "hail: error", attrs...)
+	c.server.options.Logger.LogAttrs(c.values, level, "hail: error", attrs...)
 }

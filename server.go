@@ -38,6 +38,7 @@ type Server struct {
 
 	clock   link.Clock
 	poller  poll.Poller
+	engines link.Engines
 	conns   registry
 	gate    gate
 	sweeper sweeper
@@ -65,6 +66,7 @@ func (s *Server) setup() {
 			Reuse:     o.ReuseBuffers,
 			Clock:     &s.clock,
 			Poller:    &s.poller,
+			Engines:   &s.engines,
 		}
 		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
 		s.queueFull = fmt.Errorf("%w: %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
@@ -85,7 +87,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, refusal)
 		return
 	}
-	addr := clientAddr(r)
+	addr := ""
+	if s.options.MaxConnsPerIP > 0 {
+		addr = clientAddr(r)
+	}
 	if refusal := s.gate.enter(addr, &s.options); refusal != nil {
 		s.refuse(w, r, refusal)
 		return
@@ -240,12 +245,9 @@ func (s *Server) cutAll(cause Cause, why error) error {
 // acceptFailed answers a request that passed the checks, but not the handshake.
 func (s *Server) acceptFailed(w http.ResponseWriter, r *http.Request, err error) {
 	var hijack *link.HijackError
-	var refused *link.RefusedError
 	switch {
 	case errors.As(err, &hijack):
 		s.refuse(w, r, notHijackable(w, hijack.Err))
-	case errors.As(err, &refused):
-		s.refuse(w, r, &refusal{status: refused.Status, text: refused.Text})
 	default:
 		// The connection was taken over already, and is closed: there is nobody to answer.
 		s.stats.refused.Add(1)

@@ -168,13 +168,7 @@ func (c *Conn) taken() int {
 
 // failLate ends a connection from outside its goroutine: OnError has to wait until the callbacks' is free.
 func (c *Conn) failLate(info CloseInfo) {
-	c.mu.Lock()
-	first := !c.ended
-	if first {
-		c.ended, c.info, c.late = true, info, info.Err
-	}
-	c.mu.Unlock()
-	if first {
+	if c.beginLate(info, info.Err) {
 		c.sendClose(info, link.CloseFrame{Drop: true})
 	}
 }

@@ -1,28 +1,20 @@
 package link
 
-// The handshake: the engine negotiates with a ResponseWriter of ours, and gets a connection of ours.
+// The handshake's answer, and what becomes of the request's connection.
 
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"example.com/hail/internal/wire"
 )
 
-const (
-	// The engine reads headers through this, and large payloads past it.
-	engineBuffer = 16
-	// The response goes into an empty socket buffer, so this is not for slow peers.
-	responseTimeout = 10 * time.Second
-)
+// The response goes into an empty socket buffer, so this is not for slow peers.
+const responseTimeout = 10 * time.Second
 
 // Negotiation is what the server answers a handshake with.
 type Negotiation struct {
@@ -36,119 +28,85 @@ type HijackError struct{ Err error }
 func (e *HijackError) Error() string { return "hijack: " + e.Err.Error() }
 func (e *HijackError) Unwrap() error { return e.Err }
 
-// RefusedError says that the engine refused the request. Nothing was written.
-type RefusedError struct {
-	Status int
-	Text   string
-}
-
-func (e *RefusedError) Error() string {
-	return fmt.Sprintf("handshake refused: %d %s", e.Status, e.Text)
-}
-
-// Accept performs the server's side of the handshake (RFC 6455 section 4.2). The request's origin
-// is the caller's to check. Its errors are a *HijackError, a *RefusedError, or the transport's.
+// Accept performs the server's side of the handshake (RFC 6455 section 4.2.2). That the request is a legal one is
+// the caller's to check. Its errors are a *HijackError, or the transport's, which is closed then.
 func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config) (*Conn, error) {
-	c := &Conn{cfg: cfg}
-	c.engine.shim.c = c
-	hs := &handshake{outer: w, header: make(http.Header, 5), conn: c}
-	if c.protocol = neg.Subprotocol; c.protocol != "" {
-		hs.header.Set("Sec-WebSocket-Protocol", c.protocol)
-	}
+	c := &Conn{cfg: cfg, protocol: neg.Subprotocol}
+	extension := ""
 	if neg.Compression {
-		c.negotiateDeflate(r, hs.header)
+		extension = c.negotiateDeflate(r)
 	}
-	// The engine negotiates no extension: compression is ours.
-	ws, err := websocket.Accept(hs, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true,
-		OnPingReceived:     c.enginePing,
-	})
-	switch {
-	case hs.err != nil:
-		return nil, hs.err
-	case err != nil:
-		return nil, &RefusedError{hs.status, strings.TrimSpace(hs.text.String())}
+	nc, brw, err := hijack(w)
+	if err != nil {
+		return nil, &HijackError{err}
 	}
-	c.engine.ws = ws
-	ws.SetReadLimit(-1) // the shim and the inflater hold a message against the limit
+	response := appendResponse(nil, r.Header.Get("Sec-WebSocket-Key"), c.protocol, extension, w.Header())
+	if err := respond(nc, response); err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("write the handshake's response: %w", err)
+	}
+	c.nc, c.remote = nc, nc.RemoteAddr()
+	if brw != nil && brw.Reader != nil && brw.Reader.Buffered() > 0 {
+		// The peer did not wait for the response.
+		early, _ := brw.Reader.Peek(brw.Reader.Buffered())
+		c.in.start(early)
+	}
 	return c, nil
 }
 
 // negotiateDeflate answers the request's offers of permessage-deflate.
-func (c *Conn) negotiateDeflate(r *http.Request, response http.Header) {
+func (c *Conn) negotiateDeflate(r *http.Request) (extension string) {
 	offers, _ := wire.ParseExtensions(r.Header["Sec-Websocket-Extensions"])
 	if d, ok := wire.AcceptDeflate(offers); ok {
 		c.window = d.Window
-		response.Set("Sec-WebSocket-Extensions", d.Response)
+		return d.Response
 	}
+	return ""
 }
 
-// handshake is the http.ResponseWriter and http.Hijacker that the engine works on. The status line
-// and the headers are written after hijacking: some frameworks refuse to hijack after WriteHeader.
-type handshake struct {
-	outer  http.ResponseWriter
-	header http.Header // the engine's own
-	conn   *Conn
-	status int
-	text   bytes.Buffer
-	err    error
-}
-
-func (hs *handshake) Header() http.Header         { return hs.header }
-func (hs *handshake) WriteHeader(status int)      { hs.status = status }
-func (hs *handshake) Write(p []byte) (int, error) { return hs.text.Write(p) }
-
-// Hijack takes the connection over, answers the request, and gives the engine the shim.
-func (hs *handshake) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, brw, err := hs.takeOver()
-	if err != nil {
-		hs.err = &HijackError{err}
-		return nil, nil, err
-	}
-	if err := hs.respond(nc); err != nil {
-		nc.Close()
-		hs.err = fmt.Errorf("write the handshake's response: %w", err)
-		return nil, nil, err
-	}
-	hs.conn.nc = nc
-	if brw != nil && brw.Reader != nil && brw.Reader.Buffered() > 0 {
-		// The peer did not wait for the response.
-		early, _ := brw.Reader.Peek(brw.Reader.Buffered())
-		hs.conn.in.start(early)
-	}
-	shim := &hs.conn.engine.shim
-	return shim, bufio.NewReadWriter(
-		bufio.NewReaderSize(shim, engineBuffer), bufio.NewWriterSize(shim, engineBuffer)), nil
-}
-
-// takeOver hijacks. Some wrappers panic where the writer they wrap cannot be hijacked.
-func (hs *handshake) takeOver() (nc net.Conn, brw *bufio.ReadWriter, err error) {
+// hijack takes the connection over. Some wrappers panic where the writer they wrap cannot be hijacked.
+func hijack(w http.ResponseWriter) (nc net.Conn, brw *bufio.ReadWriter, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("%T panicked: %v", hs.outer, v)
+			err = fmt.Errorf("%T panicked: %v", w, v)
 		}
 	}()
-	return http.NewResponseController(hs.outer).Hijack()
+	return http.NewResponseController(w).Hijack()
 }
 
-// respond writes the response: the engine's headers, and what handlers in front have set.
-func (hs *handshake) respond(nc net.Conn) error {
-	var b bytes.Buffer
-	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	hs.header.Write(&b)
-	for name, values := range hs.outer.Header() {
-		if !notForUpgrade[http.CanonicalHeaderKey(name)] {
-			http.Header{name: values}.Write(&b)
-		}
+// appendResponse appends the response: the handshake's own headers, and what handlers in front have set.
+// It is written after hijacking: some frameworks refuse to hijack after WriteHeader.
+func appendResponse(b []byte, key, protocol, extension string, outer http.Header) []byte {
+	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	b = wire.AppendAccept(b, key)
+	b = append(b, "\r\n"...)
+	if protocol != "" {
+		b = append(append(append(b, "Sec-WebSocket-Protocol: "...), protocol...), "\r\n"...)
 	}
-	b.WriteString("\r\n")
+	if extension != "" {
+		b = append(append(append(b, "Sec-WebSocket-Extensions: "...), extension...), "\r\n"...)
+	}
+	if len(outer) > 0 {
+		var rest bytes.Buffer
+		for name, values := range outer {
+			if !notForUpgrade[http.CanonicalHeaderKey(name)] {
+				http.Header{name: values}.Write(&rest)
+			}
+		}
+		b = append(b, rest.Bytes()...)
+	}
+	return append(b, "\r\n"...)
+}
+
+// respond writes the response.
+func respond(nc net.Conn, response []byte) error {
 	nc.SetWriteDeadline(time.Now().Add(responseTimeout))
-	_, err := nc.Write(b.Bytes())
+	_, err := nc.Write(response)
 	nc.SetDeadline(time.Time{}) // the server's own may still be set
 	return err
 }
 
-// notForUpgrade are headers of a response with a body, and those that are the engine's to set.
+// notForUpgrade are headers of a response with a body, and those that are the handshake's to set.
 var notForUpgrade = map[string]bool{
 	"Connection": true, "Upgrade": true, "Keep-Alive": true,
 	"Content-Length": true, "Content-Type": true, "Content-Encoding": true,
@@ -162,10 +120,4 @@ func (in *in) start(early []byte) {
 	in.w = copy(in.buf.b[:cap(in.buf.b)], early)
 	in.buf.b = in.buf.b[:cap(in.buf.b)]
 	in.fresh = true
-}
-
-// enginePing answers a ping that came between fragments; the engine does not.
-func (c *Conn) enginePing(_ context.Context, p []byte) bool {
-	c.pong(p)
-	return false
 }

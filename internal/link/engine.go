@@ -5,11 +5,15 @@ package link
 // To the engine a compressed message is a plain one: it is inflated behind it.
 
 import (
+	"bufio"
 	"compress/flate"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -20,22 +24,52 @@ import (
 
 var errLong = errors.New("payload length in more bytes than it needs")
 
-// nextFromEngine has the engine read one message, or whatever else comes first.
+// engine is a protocol engine behind its shim. It belongs to no connection, but while it reads a message for one.
+type engine struct {
+	ws   *websocket.Conn
+	shim shim
+}
+
+// Engines keeps the engines of a server for the next message. Its zero value is ready. They are not everybody's:
+// an engine has channels, which belong to the testing/synctest bubble that they were made in.
+type Engines struct{ pool sync.Pool }
+
+func (es *Engines) get() *engine {
+	if e, _ := es.pool.Get().(*engine); e != nil {
+		return e
+	}
+	return newEngine()
+}
+
+// nextFromEngine has an engine read one message, or whatever else comes first.
 // It waits for the message's last byte.
 func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
 	c.Stamps.Message.Start(c.cfg.Clock.Now())
-	c.engine.shim.begin()
-	kind, r, err := c.engine.ws.Reader(context.Background())
+	e := c.cfg.Engines.get()
+	e.shim.c, c.engine = c, e
+	m, ok, err = c.readFromEngine(e)
+	e.shim.c, c.engine = nil, nil
+	if err == nil {
+		c.cfg.Engines.pool.Put(e)
+	} else {
+		e.ws.CloseNow() // it has no socket: this only gives its own buffers back
+	}
+	return m, ok, err
+}
+
+func (c *Conn) readFromEngine(e *engine) (m Message, ok bool, err error) {
+	e.shim.begin()
+	kind, r, err := e.ws.Reader(context.Background())
 	if err != nil {
 		return m, false, c.engineError(err)
 	}
 	read := c.readAll
-	if c.engine.shim.deflated {
+	if e.shim.deflated {
 		read = c.inflateAll
 	}
 	buf, err := read(r, kind == websocket.MessageText)
 	if err == nil {
-		err = c.engine.shim.err // to the engine a message that breaks off is one that ends
+		err = e.shim.err // to the engine a message that breaks off is one that ends
 	}
 	if err != nil {
 		buf.free()
@@ -206,8 +240,50 @@ func (s *shim) wait() error {
 
 func (s *shim) Write(p []byte) (int, error)      { return len(p), nil }
 func (s *shim) Close() error                     { return nil }
-func (s *shim) LocalAddr() net.Addr              { return s.c.nc.LocalAddr() }
-func (s *shim) RemoteAddr() net.Addr             { return s.c.nc.RemoteAddr() }
+func (s *shim) LocalAddr() net.Addr              { return nil }
+func (s *shim) RemoteAddr() net.Addr             { return nil }
 func (s *shim) SetDeadline(time.Time) error      { return nil }
 func (s *shim) SetReadDeadline(time.Time) error  { return nil }
 func (s *shim) SetWriteDeadline(time.Time) error { return nil }
+
+// newEngine makes an engine by a handshake with itself. It negotiates no extension: compression is the link's.
+func newEngine() *engine {
+	e := new(engine)
+	r := &http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
+		"Connection":            {"Upgrade"},
+		"Upgrade":               {"websocket"},
+		"Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key":     {base64.StdEncoding.EncodeToString(make([]byte, 16))},
+	}}
+	ws, err := websocket.Accept(&backdoor{make(http.Header), &e.shim}, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true,
+		OnPingReceived: func(_ context.Context, p []byte) bool {
+			e.shim.c.pong(p) // it came between fragments; the engine does not answer it
+			return false
+		},
+	})
+	if err != nil {
+		panic("hail: the protocol engine refuses a plain handshake: " + err.Error())
+	}
+	ws.SetReadLimit(-1) // the shim and the inflater hold a message against the limit
+	e.ws = ws
+	return e
+}
+
+// backdoor is the http.ResponseWriter by which an engine gets its shim.
+type backdoor struct {
+	header http.Header
+	shim   *shim
+}
+
+func (b *backdoor) Header() http.Header         { return b.header }
+func (b *backdoor) WriteHeader(int)             {}
+func (b *backdoor) Write(p []byte) (int, error) { return len(p), nil }
+
+// engineBuffer is for frame headers; large payloads go past it.
+const engineBuffer = 16
+
+func (b *backdoor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return b.shim, bufio.NewReadWriter(
+		bufio.NewReaderSize(b.shim, engineBuffer), bufio.NewWriterSize(b.shim, engineBuffer)), nil
+}

@@ -156,6 +156,7 @@ func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) trace {
 	t.Helper()
 	cfg.ReadLimit, cfg.SendQueue, cfg.SendWait, cfg.Clock = fuzzLimit, -1, -1, new(link.Clock)
 	cfg.Clock.Tick()
+	cfg.Engines = new(link.Engines)
 	conn := &script{pieces: slices.Clone(pieces)}
 	held := conn.pieces
 	conn.pieces = nil // not before the handshake is over

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
 	"unicode/utf8"
 
 	"example.com/hail/internal/poll"
@@ -38,7 +39,7 @@ type in struct {
 	err   error   // the transport's; told when the bytes before it are used up
 	ended bool    // err was told; our close frame is still to be written
 
-	frame   frame
+	frame   *frame  // a plain frame of which a part has arrived
 	lent    *buffer // what the last message lies in, until the next Next
 	held    bool    // replies wait for the batch's end
 	batched bool    // held since the last rest
@@ -51,7 +52,7 @@ type in struct {
 // frame is a plain frame of which a part has arrived.
 type frame struct {
 	head   wire.Header
-	size   int     // of the header; 0: no frame is in parts
+	size   int     // of the header
 	place  *buffer // where a payload larger than the buffer is read into, from the pool
 	own    []byte  // or its final place
 	have   int     // bytes of it
@@ -82,7 +83,10 @@ func (c *Conn) Fill() bool {
 }
 
 // Pending is poll's: see [poll.Handler].
-func (c *Conn) Pending() bool { return c.in.fresh || c.in.r < c.in.w || c.in.frame.remote }
+func (c *Conn) Pending() bool { return c.in.fresh || c.in.r < c.in.w || c.in.remote() }
+
+// remote reports whether what arrives belongs to a frame that lies outside the buffer.
+func (in *in) remote() bool { return in.frame != nil && in.frame.remote }
 
 // read reads once into the place where the next byte belongs.
 func (c *Conn) read(from func([]byte) (int, error)) (int, error) {
@@ -102,8 +106,8 @@ func (c *Conn) read(from func([]byte) (int, error)) (int, error) {
 
 // space returns where the next bytes go. It is never empty.
 func (in *in) space() []byte {
-	if f := &in.frame; f.remote {
-		return f.payload()[f.have:]
+	if in.remote() {
+		return in.frame.payload()[in.frame.have:]
 	}
 	if in.buf == nil {
 		in.buf = newBuffer(classes[in.class])
@@ -120,7 +124,7 @@ func (in *in) space() []byte {
 // took notes n bytes read into the space of the given size, and learns from it
 // how large a buffer the connection has use for.
 func (in *in) took(n, size int) {
-	if in.frame.remote {
+	if in.remote() {
 		in.frame.have += n
 		return
 	}
@@ -149,8 +153,11 @@ func (in *in) drop() {
 func (in *in) free() {
 	in.drop()
 	in.lent.free()
-	in.frame.place.free()
-	in.lent, in.frame = nil, frame{}
+	in.lent = nil
+	if in.frame != nil {
+		in.frame.place.free()
+		in.dropFrame()
+	}
 }
 
 // Next returns the next message. Its error is ErrAgain, a *PeerClose, a *Violation or the transport's.
@@ -163,7 +170,7 @@ func (c *Conn) Next() (Message, error) {
 		if c.flags.closing.Load() {
 			return Message{}, c.discard()
 		}
-		if in.frame.size > 0 {
+		if in.frame != nil {
 			m, ok, err := c.continueFrame()
 			if ok || err != nil {
 				return m, err
@@ -220,7 +227,7 @@ func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
 	case wire.Pong:
 		return Message{}, false
 	}
-	if !c.cfg.Reuse && !c.in.frame.remote {
+	if !c.cfg.Reuse && !c.in.remote() {
 		p = c.in.keep(p)
 	}
 	return Message{h.Opcode() == wire.Text, p}, true
@@ -244,6 +251,15 @@ func (in *in) more() bool {
 	return n > 0 && h.Length <= uint64(len(b)-n)
 }
 
+var frames sync.Pool
+
+// dropFrame ends the frame in parts.
+func (in *in) dropFrame() {
+	*in.frame = frame{}
+	frames.Put(in.frame)
+	in.frame = nil
+}
+
 // checkLength says whether a message of this length may be taken.
 func (c *Conn) checkLength(n uint64) error {
 	limit := uint64(math.MaxInt - wire.MaxHeader)
@@ -264,8 +280,13 @@ func (c *Conn) tooBig() *Violation {
 // startFrame begins with a frame of which the header and a part of the payload are there.
 func (c *Conn) startFrame(h wire.Header, size int) {
 	in := &c.in
-	in.frame = frame{head: h, size: size, key: h.Key}
-	if f := &in.frame; size+int(h.Length) > len(in.buf.b) {
+	f, _ := frames.Get().(*frame)
+	if f == nil {
+		f = new(frame)
+	}
+	*f = frame{head: h, size: size, key: h.Key}
+	in.frame = f
+	if size+int(h.Length) > len(in.buf.b) {
 		// Too large for the buffer: the rest is read straight into its place.
 		f.remote = true
 		f.extend(c.cfg.Reuse)
@@ -301,7 +322,7 @@ func (f *frame) extend(reuse bool) {
 // continueFrame takes what has arrived of a frame in parts; with the last byte it hands it out.
 func (c *Conn) continueFrame() (Message, bool, error) {
 	in := &c.in
-	f := &in.frame
+	f := in.frame
 	length := int(f.head.Length)
 	var p []byte
 	if f.remote {
@@ -330,14 +351,14 @@ func (c *Conn) continueFrame() (Message, bool, error) {
 	}
 	in.lent = f.place
 	m, ok := c.take(f.head, p)
-	in.frame = frame{}
+	in.dropFrame()
 	return m, ok, nil
 }
 
 // abandonFrame leaves the frame in parts: what is still to come of it is skipped.
 func (c *Conn) abandonFrame() {
 	in := &c.in
-	f := &in.frame
+	f := in.frame
 	if f.remote {
 		in.skip = f.head.Length - uint64(f.have)
 	} else {
@@ -345,7 +366,7 @@ func (c *Conn) abandonFrame() {
 		in.skip = f.head.Length
 	}
 	f.place.free()
-	in.frame = frame{}
+	in.dropFrame()
 }
 
 // rest ends a turn: nothing whole is left. Replies that waited go out.
@@ -358,7 +379,7 @@ func (c *Conn) rest() error {
 	if in.r == in.w {
 		in.drop()
 	}
-	if in.r < in.w || in.frame.remote {
+	if in.r < in.w || in.remote() {
 		c.Stamps.Message.Start(c.cfg.Clock.Now())
 	} else {
 		c.Stamps.Message.Clear()
@@ -387,7 +408,7 @@ func (c *Conn) endBatch() {
 func (c *Conn) discard() error {
 	in := &c.in
 	c.Stamps.Message.Clear()
-	if in.frame.size > 0 {
+	if in.frame != nil {
 		c.abandonFrame()
 	}
 	for !in.broken {

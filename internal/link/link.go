@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"example.com/hail/internal/poll"
 )
 
@@ -53,6 +51,7 @@ type Config struct {
 	Reuse      bool          // Message.Data is valid until the next Next
 	Clock      *Clock
 	Poller     *poll.Poller
+	Engines    *Engines
 	EngineOnly bool // no frame takes the hot path; for tests
 }
 
@@ -79,16 +78,17 @@ type Traffic struct{ In, Out atomic.Uint64 }
 type Conn struct {
 	// Immutable after Bind.
 	cfg      *Config
-	nc       net.Conn
+	nc       net.Conn // until Bind
+	remote   net.Addr
 	sock     poll.Socket
 	owner    Owner
 	traffic  *Traffic
 	protocol string
 	window   int // how far back what is sent compressed may refer; 0: nothing is compressed
 
-	engine engine // owned by the turn
-	in     in     // owned by Fill and the turn
-	out    out    // guarded by its mu
+	engine *engine // while it reads a message; owned by the turn
+	in     in      // owned by Fill and the turn
+	out    out     // guarded by its mu
 	flags  flags
 	Stamps Stamps
 }
@@ -112,7 +112,7 @@ type Stamps struct {
 // Bind gives the link its owner, before anything else happens to it.
 func (c *Conn) Bind(owner Owner, traffic *Traffic) {
 	c.owner, c.traffic = owner, traffic
-	c.sock = c.cfg.Poller.New(c.nc, c)
+	c.sock, c.nc = c.cfg.Poller.New(c.nc, c), nil
 	c.Stamps.Read.Set(c.cfg.Clock.Now())
 	traffic.In.Add(uint64(len(c.in.unread()))) // came with the handshake
 }
@@ -124,7 +124,7 @@ func (c *Conn) Start() { c.sock.Start() }
 func (c *Conn) Subprotocol() string { return c.protocol }
 
 // RemoteAddr returns the transport's peer.
-func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
 // HungUp reports whether the peer is known to have gone, even behind bytes that nobody has read.
 func (c *Conn) HungUp() bool { return c.sock.HungUp() }
@@ -168,17 +168,7 @@ func (c *Conn) Hangup(err error) { c.owner.Hangup(err) }
 func (c *Conn) Done() {
 	c.settle()
 	c.in.free()
-	if c.engine.ws != nil {
-		// The engine has no socket: this only gives its own buffers back.
-		c.engine.ws.CloseNow()
-	}
 	c.owner.Done()
 }
 
 var _ poll.Handler = (*Conn)(nil)
-
-// engine is the protocol engine behind its shim.
-type engine struct {
-	ws   *websocket.Conn
-	shim shim
-}
