@@ -81,3 +81,22 @@ func TestAppendDeflated(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+func BenchmarkAppendDeflated(b *testing.B) {
+	for _, length := range []int{1 << 10, 16 << 10} {
+		b.Run(fmt.Sprintf("bytes=%d", length), func(b *testing.B) {
+			var plain []byte
+			for i := 0; len(plain) < length; i++ {
+				plain = fmt.Appendf(plain, `{"id":%d,"name":"user-%x"},`, i, i*7919)
+			}
+			plain = plain[:length]
+			dst := wire.AppendDeflated(nil, plain)
+			b.SetBytes(int64(length))
+			b.ReportAllocs()
+			for b.Loop() {
+				dst = wire.AppendDeflated(dst[:0], plain)
+			}
+			b.ReportMetric(float64(len(dst))/float64(length), "ratio")
+		})
+	}
+}

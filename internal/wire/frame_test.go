@@ -223,6 +223,7 @@ func BenchmarkParse(b *testing.B) {
 		"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x00\x01\x02\x03\x04"} {
 		b.Run(fmt.Sprintf("header=%d", len(header)), func(b *testing.B) {
 			p := []byte(header)
+			b.ReportAllocs()
 			for b.Loop() {
 				if _, n := wire.Parse(p); n != len(p) {
 					b.Fatalf("Parse takes %d bytes, want %d", n, len(p))

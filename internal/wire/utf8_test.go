@@ -5,6 +5,7 @@ package wire_test
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -138,4 +139,22 @@ func FuzzUTF8(f *testing.F) {
 		var u wire.UTF8
 		checkText(t, &u, pieces...)
 	})
+}
+
+func BenchmarkUTF8(b *testing.B) {
+	for name, text := range map[string]string{"ascii": "hello, world. ", "mixed": "grüße, 世界. "} {
+		for _, length := range []int{128, 4096, 65536} {
+			b.Run(fmt.Sprintf("%s/bytes=%d", name, length), func(b *testing.B) {
+				p := []byte(strings.Repeat(text, length/len(text)))
+				b.SetBytes(int64(len(p)))
+				b.ReportAllocs()
+				for b.Loop() {
+					var u wire.UTF8
+					if !u.Write(p) || !u.Done() {
+						b.Fatal("the text is invalid, want valid")
+					}
+				}
+			})
+		}
+	}
 }
