@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -131,15 +130,20 @@ func open(fd int, to *net.TCPAddr, from int, request []byte) error {
 	if err := writeAll(fd, request); err != nil {
 		return fmt.Errorf("write the handshake: %w", err)
 	}
+	return readAnswer(func(b []byte) (int, error) { return read(fd, b) })
+}
+
+// readAnswer reads the answer to a handshake, behind which nothing may come.
+func readAnswer(read func([]byte) (int, error)) error {
 	answer := make([]byte, 0, 1024)
 	for !bytes.HasSuffix(answer, []byte("\r\n\r\n")) {
-		n, err := read(fd, answer[len(answer):cap(answer)])
+		n, err := read(answer[len(answer):cap(answer)])
 		if err != nil || n == 0 {
 			return fmt.Errorf("read the handshake: %d bytes, %v", n, err)
 		}
 		answer = answer[:len(answer)+n]
 	}
-	if !strings.HasPrefix(string(answer), "HTTP/1.1 101 ") {
+	if !bytes.HasPrefix(answer, []byte("HTTP/1.1 101 ")) {
 		return fmt.Errorf("handshake: %q", answer)
 	}
 	return nil
@@ -187,47 +191,4 @@ func writeAll(fd int, b []byte) error {
 		b = b[max(n, 0):]
 	}
 	return nil
-}
-
-// handshakes opens and resets connections, some at a time.
-func handshakes(ctx context.Context, l *load) (sample, error) {
-	request := handshake(l.server.addr, false)
-	round := func(span time.Duration) (*tally, error) {
-		t := &tally{}
-		end := time.Now().Add(span)
-		var mu sync.Mutex
-		var group sync.WaitGroup
-		errs := make([]error, l.conns)
-		for worker := range errs {
-			group.Go(func() { // ends with the span; waited for below
-				for ctx.Err() == nil && time.Now().Before(end) {
-					begin := time.Now()
-					fd, err := dial(l.server.addr, worker, request)
-					if err != nil {
-						errs[worker] = err
-						return
-					}
-					took := time.Since(begin)
-					unix.Close(fd)
-					mu.Lock()
-					t.add(took, 1)
-					mu.Unlock()
-				}
-			})
-		}
-		group.Wait()
-		return t, errors.Join(errs...)
-	}
-	if _, err := round(l.span / 3); err != nil {
-		return sample{}, err
-	}
-	m, err := l.begin()
-	if err != nil {
-		return sample{}, err
-	}
-	t, err := round(l.span)
-	if err != nil {
-		return sample{}, err
-	}
-	return m.end(t)
 }

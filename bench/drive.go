@@ -11,6 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Phases of an echo.
+const (
+	warming = iota
+	measuring
+	draining // nothing is sent any more
+)
+
 // exchange sends one request and returns the reply. It blocks.
 func (f *flow) exchange(request []byte) (message, error) {
 	if err := writeAll(f.fd, request); err != nil {
@@ -130,7 +137,7 @@ func (fs *flows) write(f *flow) error {
 
 // echo measures round trips: on each connection inFlight requests go out in one write, and the next when all are
 // answered. A first part of the time warms up. It returns when nothing is under way any more.
-func (fs *flows) echo(l *load, request []byte, reply int) (result sample, err error) {
+func (fs *flows) echo(l *load, request []byte, reply int) (sample, error) {
 	if err := fs.watch(); err != nil {
 		return sample{}, err
 	}
@@ -146,14 +153,9 @@ func (fs *flows) echo(l *load, request []byte, reply int) (result sample, err er
 	}
 	var m meter
 	t := &tally{took: make([]time.Duration, 0, 1<<20)}
-	warm := time.Now().Add(max(l.span/3, 300*time.Millisecond))
-	const (
-		warming = iota
-		measuring
-		draining
-	)
+	warm := time.Now().Add(l.warm)
 	phase, busy := warming, len(fs.all)
-	err = fs.each(func(f *flow, b []byte) (bool, error) {
+	err := fs.each(func(f *flow, b []byte) (bool, error) {
 		f.want -= len(b)
 		if f.want > 0 {
 			return false, nil
@@ -171,8 +173,8 @@ func (fs *flows) echo(l *load, request []byte, reply int) (result sample, err er
 			}
 		case measuring:
 			t.add(now.Sub(f.sent), l.inFlight)
-			if now.Sub(m.at) > l.span {
-				result, err = m.end(t)
+			if now.Sub(m.begun) > l.span {
+				err = m.stop()
 				phase = draining
 			}
 		}
@@ -185,7 +187,10 @@ func (fs *flows) echo(l *load, request []byte, reply int) (result sample, err er
 		}
 		return false, send(f)
 	})
-	return result, err
+	if err != nil {
+		return sample{}, err
+	}
+	return m.sample(t)
 }
 
 // receive has the server publish n messages, and measures until all have come everywhere. Where it checks, it
@@ -231,5 +236,8 @@ func (fs *flows) receive(l *load, n int, check bool) (sample, error) {
 	if err := <-answer; err != nil {
 		return sample{}, err
 	}
-	return m.end(t)
+	if err := m.stop(); err != nil {
+		return sample{}, err
+	}
+	return m.sample(t)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/signal"
@@ -27,35 +28,22 @@ func main() {
 	out := flag.String("out", "", "directory to write RESULTS.md and results.svg to; none: print the table only")
 	profile := flag.String("profile", "", "directory for a CPU profile of each Go server in each case")
 	flag.Parse()
-	chosen, err := regexp.Compile(*cases)
-	if err != nil {
-		log.Fatalf("-cases: %v", err)
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	debug.SetGCPercent(800) // of a small heap: the machine's cores are the servers'
-	run := &run{rounds: *rounds, span: *span, profile: *profile}
-	for _, name := range strings.Split(*names, ",") {
-		i := slices.IndexFunc(allPeers, func(p peer) bool { return p.name == name })
-		if i < 0 {
-			log.Fatalf("-peers: no peer %q among %s", name, strings.Join(peerNames(), ", "))
-		}
-		run.peers = append(run.peers, allPeers[i])
-	}
-	for _, c := range allCases {
-		if chosen.MatchString(c.name) {
-			run.cases = append(run.cases, c)
-		}
-	}
-	if err := run.all(ctx); err != nil {
+	r := &run{rounds: *rounds, warm: max(*span/3, 300*time.Millisecond), span: *span, profile: *profile, progress: os.Stderr}
+	if err := r.choose(*cases, *names); err != nil {
 		log.Fatal(err)
 	}
-	results := run.markdown(strings.Join(os.Args[1:], " "))
+	if err := r.all(ctx); err != nil {
+		log.Fatal(err)
+	}
+	results := r.markdown(strings.Join(os.Args[1:], " "))
 	fmt.Print(results)
 	if *out == "" {
 		return
 	}
-	for name, content := range map[string]string{"RESULTS.md": results, "results.svg": run.plot()} {
+	for name, content := range map[string]string{"RESULTS.md": results, "results.svg": r.plot()} {
 		if err := os.WriteFile(filepath.Join(*out, name), []byte(content), 0o644); err != nil {
 			log.Fatal(err)
 		}
@@ -64,11 +52,13 @@ func main() {
 
 // run is one call of the command.
 type run struct {
-	peers   []peer
-	cases   []bcase
-	rounds  int
-	span    time.Duration
-	profile string
+	peers    []peer
+	cases    []bcase
+	rounds   int
+	warm     time.Duration // before a case is measured
+	span     time.Duration
+	profile  string
+	progress io.Writer
 
 	files   int // descriptors that a process may hold
 	results map[key][]sample
@@ -80,6 +70,7 @@ type key struct{ bcase, peer string }
 
 // sample is what one round says of one peer in one case.
 type sample struct {
+	round        int
 	rate         float64 // messages, deliveries or handshakes a second
 	user, system float64 // microseconds of the server's CPU for each
 	p50, p99     time.Duration
@@ -88,46 +79,83 @@ type sample struct {
 
 func (s sample) cpu() float64 { return s.user + s.system }
 
-// all runs every case with every peer, round by round.
+// choose sets the cases that match a pattern, and the peers by their names.
+func (r *run) choose(pattern, names string) error {
+	match, err := regexp.Compile(pattern)
+	if err != nil {
+		return fmt.Errorf("-cases: %w", err)
+	}
+	for _, c := range allCases {
+		if match.MatchString(c.name) {
+			r.cases = append(r.cases, c)
+		}
+	}
+	if len(r.cases) == 0 {
+		return fmt.Errorf("-cases: none matches %q", pattern)
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(allPeers, func(p peer) bool { return p.name == name })
+		if i < 0 {
+			return fmt.Errorf("-peers: no peer %q among %s", name, strings.Join(peerNames(), ", "))
+		}
+		r.peers = append(r.peers, allPeers[i])
+	}
+	return nil
+}
+
+// turn is one case with one peer in one round.
+type turn struct {
+	round int
+	bcase bcase
+	peer  peer
+}
+
+func (r *run) turns() []turn {
+	var turns []turn
+	for round := range r.rounds {
+		for _, c := range r.cases {
+			for _, p := range r.peers {
+				if p.can(c) {
+					turns = append(turns, turn{round, c, p})
+				}
+			}
+		}
+	}
+	return turns
+}
+
+// all runs every case with every peer, round by round. What fails is noted.
 func (r *run) all(ctx context.Context) error {
 	r.results = make(map[key][]sample)
 	var err error
 	if r.files, err = raiseFileLimit(); err != nil {
 		return err
 	}
-	tools, err := prepare(ctx, r.peers)
+	tools, err := r.prepare(ctx)
 	if err != nil {
 		return err
 	}
 	defer tools.remove()
-	begin := time.Now()
-	total, done := r.rounds*len(r.cases)*len(r.peers), 0
-	for round := range r.rounds {
-		for _, c := range r.cases {
-			for _, p := range r.peers {
-				left := ""
-				if done > 0 {
-					left = (time.Since(begin) / time.Duration(done) * time.Duration(total-done)).Round(time.Second).String() + " left"
-				}
-				fmt.Fprintf(os.Stderr, "\r\033[Kround %d of %d: %s, %s  %s", round+1, r.rounds, c.name, p.name, left)
-				done++
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				if why := p.cannot(c); why != "" {
-					continue
-				}
-				s, err := r.measure(ctx, tools, c, p)
-				if err != nil {
-					r.note("%s, %s: %v", c.name, p.name, err)
-					continue
-				}
-				k := key{c.name, p.name}
-				r.results[k] = append(r.results[k], s)
-			}
+	begin, turns := time.Now(), r.turns()
+	for done, t := range turns {
+		left := "?"
+		if done > 0 {
+			left = (time.Since(begin) / time.Duration(done) * time.Duration(len(turns)-done)).Round(time.Second).String()
+		}
+		fmt.Fprintf(r.progress, "\r\033[Kround %d of %d, %s left: %s, %s", t.round+1, r.rounds, left, t.bcase.name, t.peer.name)
+		s, err := r.measure(ctx, tools, t.bcase, t.peer)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			r.note("%s, %s: %v", t.bcase.name, t.peer.name, err)
+		default:
+			s.round = t.round
+			k := key{t.bcase.name, t.peer.name}
+			r.results[k] = append(r.results[k], s)
 		}
 	}
-	fmt.Fprint(os.Stderr, "\r\033[K")
+	fmt.Fprint(r.progress, "\r\033[K")
 	return nil
 }
 

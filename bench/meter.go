@@ -20,6 +20,16 @@ func (t *tally) add(took time.Duration, n int) {
 	t.took = append(t.took, took)
 }
 
+// merge returns one tally of several.
+func merge(tallies []tally) *tally {
+	all := &tally{}
+	for _, t := range tallies {
+		all.n += t.n
+		all.took = append(all.took, t.took...)
+	}
+	return all
+}
+
 // quantile returns the time that the fraction q did not exceed. What took has is in order.
 func (t *tally) quantile(q float64) time.Duration {
 	if len(t.took) == 0 {
@@ -31,35 +41,46 @@ func (t *tally) quantile(q float64) time.Duration {
 // meter measures the server between two moments.
 type meter struct {
 	server       *server
-	user, system float64
-	at           time.Time
+	begun        time.Time
+	span         time.Duration // from the first moment to the second
+	user, system float64       // microseconds: at the first moment, then between the two
+	memory       float64
 }
 
 // begin starts to measure, and a profile where there shall be one.
-func (l *load) begin() (meter, error) {
+func (l *load) begin() (m meter, err error) {
 	if l.profile != "" {
 		if err := l.server.do(fmt.Sprintf("profile cpu %d %s", max(1, int(l.span.Seconds())), l.profile)); err != nil {
-			return meter{}, err
+			return m, err
 		}
 	}
-	user, system, err := l.server.usage()
-	return meter{l.server, user, system, time.Now()}, err
+	m.server = l.server
+	m.user, m.system, err = l.server.usage()
+	m.begun = time.Now()
+	return m, err
 }
 
-func (m meter) end(t *tally) (sample, error) {
-	span := time.Since(m.at).Seconds()
+// stop ends to measure.
+func (m *meter) stop() error {
+	m.span = time.Since(m.begun)
 	user, system, err := m.server.usage()
 	if err != nil {
-		return sample{}, err
+		return err
 	}
+	m.user, m.system = user-m.user, system-m.system
+	m.memory, err = m.server.resident()
+	return err
+}
+
+// sample returns what was measured while the tally was made.
+func (m *meter) sample(t *tally) (sample, error) {
 	if t.n == 0 {
 		return sample{}, errors.New("nothing was done in time")
 	}
-	memory, err := m.server.resident()
 	slices.Sort(t.took)
 	n := float64(t.n)
 	return sample{
-		rate: n / span, user: (user - m.user) / n, system: (system - m.system) / n,
-		p50: t.quantile(0.50), p99: t.quantile(0.99), memory: memory,
-	}, err
+		rate: n / m.span.Seconds(), user: m.user / n, system: m.system / n,
+		p50: t.quantile(0.50), p99: t.quantile(0.99), memory: m.memory,
+	}, nil
 }

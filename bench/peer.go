@@ -26,23 +26,24 @@ import (
 // peer is a server that can be measured.
 type peer struct {
 	name     string
-	goServer bool // a peer of bench/servers; else command runs in bench/js
-	command  []string
-	only     string // "echo": neither TLS, nor compression, nor publishing
+	setUp    string   // how, besides the least that it takes
+	goServer bool     // a peer of bench/servers
+	command  []string // or runs in bench/js
+	echoes   bool     // does nothing but echo, over TCP
 }
 
 var allPeers = []peer{
-	{name: "hail", goServer: true},
-	{name: "hail-reuse", goServer: true},
-	{name: "gws", goServer: true},
-	{name: "gorilla", goServer: true},
-	{name: "melody", goServer: true},
-	{name: "coder", goServer: true},
-	{name: "gobwas", goServer: true},
-	{name: "ws", command: []string{"node", "--expose-gc", "ws.js"}},
-	{name: "bun", command: []string{"node_modules/bun/bin/bun.exe", "bun.js"}},
-	{name: "floor", goServer: true, only: "echo"},
-	{name: "floor-epoll", goServer: true, only: "echo"},
+	{name: "hail", goServer: true, setUp: "defaults, but for a longer ReadLimit and SendQueue: heartbeats, timeouts and UTF-8 checks are on"},
+	{name: "hail-reuse", goServer: true, setUp: "as hail, with ReuseBuffers"},
+	{name: "gws", goServer: true, setUp: "Recovery on, ParallelEnabled off, its Broadcaster; UTF-8 checks off, as it ships; no deadlines"},
+	{name: "gorilla", goServer: true, setUp: "WriteBufferPool; a PreparedMessage to a goroutine and channel a connection, as in its chat example; it has no UTF-8 checks"},
+	{name: "melody", goServer: true, setUp: "its heartbeats are on; its Broadcast, with buffers that drop nothing; it has no UTF-8 checks"},
+	{name: "coder", goServer: true, setUp: "its Reader into a pooled buffer, and Write; publishes to a goroutine and channel a connection, as in its chat example; it has no UTF-8 checks"},
+	{name: "gobwas", goServer: true, setUp: "zero-copy upgrade, wsutil with its UTF-8 checks, a goroutine a connection, a frame compiled once to publish"},
+	{name: "ws", command: []string{"node", "--expose-gc", "ws.js"}, setUp: "with bufferutil; UTF-8 checks on; for compression the options of its README"},
+	{name: "bun", command: []string{"node_modules/bun/bin/bun.exe", "bun.js"}, setUp: "Bun.serve with subscribe and publish; UTF-8 checks on"},
+	{name: "floor", goServer: true, echoes: true, setUp: "a bare loop of reads and writes, a goroutine a connection, that unmasks and looks at nothing"},
+	{name: "floor-epoll", goServer: true, echoes: true, setUp: "as floor, but with an epoll set a core in place of goroutines"},
 }
 
 func peerNames() []string {
@@ -53,12 +54,9 @@ func peerNames() []string {
 	return names
 }
 
-// cannot says why a peer has no place in a case, "" where it has.
-func (p peer) cannot(c bcase) string {
-	if p.only == "echo" && (c.tls || c.compress || c.inFlight == 0 || c.name == "idle") {
-		return "it only echoes"
-	}
-	return ""
+// can reports whether the peer has a place in a case.
+func (p peer) can(c bcase) bool {
+	return !p.echoes || c.inFlight > 0 && c.unit != "" && !c.tls && !c.compress
 }
 
 // tools are what servers are started with.
@@ -68,31 +66,58 @@ type tools struct {
 	cert, key string
 }
 
-// prepare builds the Go servers, installs the others, and makes a certificate.
-func prepare(ctx context.Context, peers []peer) (*tools, error) {
+// prepare builds the Go servers, installs the others where Node is at hand, and makes a certificate.
+func (r *run) prepare(ctx context.Context) (t *tools, err error) {
 	dir, err := os.MkdirTemp("", "hail-bench-")
 	if err != nil {
 		return nil, err
 	}
-	t := &tools{dir: dir, servers: filepath.Join(dir, "servers")}
-	steps := [][]string{{".", "go", "build", "-o", t.servers, "./servers"}}
-	installed := "js/node_modules/.package-lock.json"
-	if _, err := os.Stat(installed); err != nil && slices.ContainsFunc(peers, func(p peer) bool { return !p.goServer }) {
-		steps = append(steps, []string{"js", "npm", "ci", "--ignore-scripts", "--silent"}, []string{"js", "node", "node_modules/bun/install.js"})
-	}
-	for _, step := range steps {
-		cmd := exec.CommandContext(ctx, step[1], step[2:]...)
-		cmd.Dir = step[0]
-		if out, err := cmd.CombinedOutput(); err != nil {
+	t = &tools{dir: dir, servers: filepath.Join(dir, "servers")}
+	defer func() {
+		if err != nil {
 			t.remove()
-			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(step[1:], " "), err, out)
 		}
+	}()
+	if err := command(ctx, ".", "go", "build", "-o", t.servers, "./servers"); err != nil {
+		return nil, err
+	}
+	if err := r.installJS(ctx); err != nil {
+		return nil, err
 	}
 	if err := t.certify(); err != nil {
-		t.remove()
 		return nil, fmt.Errorf("make a certificate: %w", err)
 	}
 	return t, nil
+}
+
+// installJS sees to it that bench/js has the versions that it asks for.
+func (r *run) installJS(ctx context.Context) error {
+	inJS := func(p peer) bool { return !p.goServer }
+	if !slices.ContainsFunc(r.peers, inJS) {
+		return nil
+	}
+	if _, err := exec.LookPath("npm"); err != nil {
+		r.note("ws and bun are left out: %v", err)
+		r.peers = slices.DeleteFunc(r.peers, inJS)
+		return nil
+	}
+	if command(ctx, "js", "npm", "ls", "--silent") == nil && command(ctx, "js", "node_modules/bun/bin/bun.exe", "--version") == nil {
+		return nil
+	}
+	if err := command(ctx, "js", "npm", "ci", "--ignore-scripts", "--silent"); err != nil {
+		return err
+	}
+	// What this one does is all that any of them needs.
+	return command(ctx, "js", "node", "node_modules/bun/install.js")
+}
+
+func command(ctx context.Context, dir string, args ...string) error {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
 }
 
 func (t *tools) remove() { os.RemoveAll(t.dir) }
@@ -140,8 +165,8 @@ func (t *tools) start(ctx context.Context, p peer, c bcase) (*server, error) {
 	if c.compress {
 		cmd.Env = append(cmd.Env, "BENCH_COMPRESS=1")
 	}
-	if c.inFlight == 0 && c.size > 0 {
-		cmd.Env = append(cmd.Env, fmt.Sprintf("BENCH_QUEUE=%d", published))
+	if c.messages > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("BENCH_QUEUE=%d", c.messages))
 	}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"html"
 	"strings"
 )
 
@@ -56,7 +57,7 @@ func (r *run) panel(b *strings.Builder, c bcase) {
 	if c.unit == "" {
 		unit = "resident memory, KB a connection"
 	}
-	fmt.Fprintf(b, "<text class=\"title\" x=\"4\" y=\"16\">%s</text>\n<text class=\"minor\" x=\"4\" y=\"32\">%s; less is better</text>\n", shortTitle(c), unit)
+	fmt.Fprintf(b, "<text class=\"title\" x=\"4\" y=\"16\">%s</text>\n<text class=\"minor\" x=\"4\" y=\"32\">%s; less is better</text>\n", html.EscapeString(shortTitle(c)), unit)
 	costs := make([]float64, len(r.peers))
 	most := 0.0
 	for i, p := range r.peers {

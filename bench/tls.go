@@ -3,7 +3,6 @@ package main
 // The load over TLS, which needs a goroutine a connection.
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,9 +14,8 @@ import (
 	"time"
 )
 
-// echoTLS is echo over TLS.
+// echoTLS is echo over TLS, with one request in flight.
 func echoTLS(ctx context.Context, l *load) (sample, error) {
-	request := clientFrame(payload(l.size, false), false)
 	conns := make([]net.Conn, l.conns)
 	for i := range conns {
 		nc, err := dialTLS(ctx, l.server.addr)
@@ -27,49 +25,55 @@ func echoTLS(ctx context.Context, l *load) (sample, error) {
 		defer nc.Close()
 		conns[i] = nc
 	}
-	const size = 4 + 128
-	var mu sync.Mutex
+	var phase atomic.Int32
 	var group sync.WaitGroup
-	var measured, over atomic.Bool
-	t := &tally{}
 	errs := make([]error, l.conns)
+	tallies := make([]tally, l.conns)
 	for i, nc := range conns {
-		group.Go(func() { // ends when over; waited for below
-			reply := make([]byte, size)
-			for !over.Load() {
-				sent := time.Now()
-				_, err := nc.Write(request)
-				if err == nil {
-					_, err = io.ReadFull(nc, reply)
-				}
-				if err != nil {
-					errs[i] = err
-					return
-				}
-				if measured.Load() {
-					took := time.Since(sent)
-					mu.Lock()
-					t.add(took, 1)
-					mu.Unlock()
-				}
-			}
-			if !bytes.HasSuffix(reply, payload(l.size, false)) {
-				errs[i] = errors.New("the reply is not the request")
-			}
-		})
+		group.Go(func() { errs[i] = l.echoOver(nc, &phase, &tallies[i]) }) // ends when over; waited for below
 	}
-	time.Sleep(max(l.span/3, 300*time.Millisecond))
+	time.Sleep(l.warm)
 	m, err := l.begin()
-	measured.Store(true)
+	phase.Store(measuring)
 	time.Sleep(l.span)
-	measured.Store(false)
-	mu.Lock()
-	done := *t
-	mu.Unlock()
-	result, err2 := m.end(&done)
-	over.Store(true)
+	phase.Store(draining)
+	if err == nil {
+		err = m.stop()
+	}
 	group.Wait()
-	return result, errors.Join(append(errs, err, err2)...)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return sample{}, err
+	}
+	return m.sample(merge(tallies))
+}
+
+// echoOver has one connection echo until the phase is draining, and looks at its first and its last reply.
+func (l *load) echoOver(nc net.Conn, phase *atomic.Int32, t *tally) error {
+	content := payload(l.size, false)
+	request := clientFrame(content, false)
+	reply := make([]byte, len(serverFrame(content)))
+	for first := true; ; first = false {
+		sent := time.Now()
+		if _, err := nc.Write(request); err != nil {
+			return fmt.Errorf("write a request: %w", err)
+		}
+		if _, err := io.ReadFull(nc, reply); err != nil {
+			return fmt.Errorf("read a reply: %w", err)
+		}
+		now := phase.Load()
+		if now == measuring {
+			t.add(time.Since(sent), 1)
+		}
+		if first || now == draining {
+			m, err := parseMessage(reply)
+			if err == nil {
+				err = m.check(content, false)
+			}
+			if err != nil || now == draining {
+				return err
+			}
+		}
+	}
 }
 
 func dialTLS(ctx context.Context, addr string) (net.Conn, error) {
@@ -79,17 +83,16 @@ func dialTLS(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc.SetDeadline(time.Now().Add(3 * patience * time.Second))
-	if _, err := nc.Write(handshake(addr, false)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(3 * patience * time.Second)); err != nil {
+		nc.Close()
 		return nil, err
 	}
-	answer := make([]byte, 0, 1024)
-	for !bytes.HasSuffix(answer, []byte("\r\n\r\n")) {
-		n, err := nc.Read(answer[len(answer):cap(answer)])
-		if err != nil {
-			return nil, fmt.Errorf("read the handshake: %w", err)
-		}
-		answer = answer[:len(answer)+n]
+	if _, err = nc.Write(handshake(addr, false)); err == nil {
+		err = readAnswer(nc.Read)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, err
 	}
 	return nc, nil
 }
