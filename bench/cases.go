@@ -11,11 +11,13 @@ import (
 // bcase is one kind of load.
 type bcase struct {
 	name     string // for -cases
+	brief    string // for the plot
 	title    string
 	unit     string // what a rate and a CPU time count
 	conns    int
 	size     int // bytes of a message
 	inFlight int // messages that a connection has sent and not got back
+	times    int // as long measured as others; so that what is under way at both ends is little of the whole
 	tls      bool
 	compress bool
 	messages int           // that are published
@@ -24,17 +26,27 @@ type bcase struct {
 }
 
 var allCases = []bcase{
-	{name: "echo-128", title: "Echo of 128 B, 1 in flight, 100 connections", unit: "message", conns: 100, size: 128, inFlight: 1, load: echo},
-	{name: "echo-128x16", title: "Echo of 128 B, 16 in flight, 100 connections", unit: "message", conns: 100, size: 128, inFlight: 16, load: echo},
-	{name: "echo-16K", title: "Echo of 16 KiB, 1 in flight, 100 connections", unit: "message", conns: 100, size: 16 << 10, inFlight: 1, load: echo},
-	{name: "echo-1M", title: "Echo of 1 MiB, 1 in flight, 100 connections", unit: "message", conns: 100, size: 1 << 20, inFlight: 1, load: echo},
-	{name: "echo-5000", title: "Echo of 128 B, 1 in flight, 5,000 connections", unit: "message", conns: 5000, size: 128, inFlight: 1, load: echo},
-	{name: "tls", title: "Echo of 128 B over TLS, 1 in flight, 100 connections", unit: "message", conns: 100, size: 128, inFlight: 1, tls: true, load: echoTLS},
-	{name: "compressed", title: "Echo of 2 KiB of JSON, compressed, 1 in flight, 100 connections", unit: "message", conns: 100, size: 2 << 10, inFlight: 1, compress: true, load: echo},
-	{name: "burst", title: "500 messages of 128 B published at once to 1,000 connections", unit: "delivery", conns: 1000, size: 128, messages: 500, load: publish},
-	{name: "stream", title: "A message of 128 B each millisecond, 500 in all, published to 1,000 connections", unit: "delivery", conns: 1000, size: 128, interval: time.Millisecond, messages: 500, load: publish},
-	{name: "handshake", title: "Handshakes", unit: "handshake", conns: 8, load: handshakes},
-	{name: "idle", title: "10,000 idle connections", conns: 10000, size: 128, inFlight: 1, load: idle},
+	{name: "echo-128", brief: "Echo of 128 B", title: "Echo of 128 B, 1 in flight, 100 connections",
+		unit: "message", conns: 100, size: 128, inFlight: 1, load: echo},
+	{name: "echo-128x16", brief: "Echo of 128 B, 16 in flight", title: "Echo of 128 B, 16 in flight, 100 connections",
+		unit: "message", conns: 100, size: 128, inFlight: 16, load: echo},
+	{name: "echo-16K", brief: "Echo of 16 KiB", title: "Echo of 16 KiB, 1 in flight, 100 connections",
+		unit: "message", conns: 100, size: 16 << 10, inFlight: 1, load: echo},
+	{name: "echo-1M", brief: "Echo of 1 MiB", title: "Echo of 1 MiB, 1 in flight, 100 connections",
+		unit: "message", conns: 100, size: 1 << 20, inFlight: 1, times: 4, load: echo},
+	{name: "echo-5000", brief: "Echo of 128 B, 5,000 connections", title: "Echo of 128 B, 1 in flight, 5,000 connections",
+		unit: "message", conns: 5000, size: 128, inFlight: 1, times: 2, load: echo},
+	{name: "tls", brief: "Echo of 128 B over TLS", title: "Echo of 128 B over TLS, 1 in flight, 100 connections",
+		unit: "message", conns: 100, size: 128, inFlight: 1, tls: true, load: echoTLS},
+	{name: "compressed", brief: "Echo of 2 KiB of JSON, compressed", title: "Echo of 2 KiB of JSON, compressed, 1 in flight, 100 connections",
+		unit: "message", conns: 100, size: 2 << 10, inFlight: 1, compress: true, load: echo},
+	{name: "burst", brief: "500 messages at once to 1,000 connections", title: "500 messages of 128 B published at once to 1,000 connections",
+		unit: "delivery", conns: 1000, size: 128, messages: 500, load: publish},
+	{name: "stream", brief: "A message a millisecond to 1,000 connections",
+		title: "A message of 128 B a millisecond, 500 in all, published to 1,000 connections",
+		unit:  "delivery", conns: 1000, size: 128, messages: 500, interval: time.Millisecond, load: publish},
+	{name: "handshake", brief: "Handshakes", title: "Handshakes, 8 at a time", unit: "handshake", conns: 8, load: handshakes},
+	{name: "idle", brief: "10,000 idle connections", title: "10,000 idle connections", conns: 10000, size: 128, inFlight: 1, load: idle},
 }
 
 // load is a case that runs against one server.
@@ -43,6 +55,7 @@ type load struct {
 	server  *server
 	warm    time.Duration // that is not measured
 	span    time.Duration // that is
+	settle  time.Duration // before memory is measured
 	profile string        // file to write one to, "" for none
 }
 
@@ -60,7 +73,7 @@ func (r *run) measure(ctx context.Context, t *tools, c bcase, p peer) (sample, e
 		return sample{}, err
 	}
 	defer s.stop()
-	l := &load{bcase: c, server: s, warm: r.warm, span: r.span}
+	l := &load{bcase: c, server: s, warm: r.warm, settle: r.settle, span: r.span * time.Duration(max(1, c.times))}
 	if r.profile != "" && p.goServer {
 		l.profile = filepath.Join(r.profile, c.name+"-"+p.name+".pprof")
 	}
@@ -107,7 +120,7 @@ func publish(ctx context.Context, l *load) (sample, error) {
 
 // idle weighs connections that have exchanged one message each.
 func idle(ctx context.Context, l *load) (sample, error) {
-	before, err := l.server.settled()
+	before, err := l.server.settled(l.settle)
 	if err != nil {
 		return sample{}, err
 	}
@@ -120,6 +133,6 @@ func idle(ctx context.Context, l *load) (sample, error) {
 	if _, err := flows.calibrate(l, request); err != nil {
 		return sample{}, err
 	}
-	after, err := l.server.settled()
+	after, err := l.server.settled(l.settle)
 	return sample{memory: (after - before) * 1024 / float64(l.conns)}, err
 }

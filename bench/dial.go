@@ -19,11 +19,12 @@ import (
 type flow struct {
 	fd     int
 	index  int
-	want   int    // bytes of replies that are still to come
+	want   int    // bytes of replies, or replies, that are still to come
 	unsent []byte // of the request
 	waits  bool   // for room to write it
 	sent   time.Time
-	got    int // bytes that have come, where the server publishes
+	counter
+	got int // bytes that have come, where the server publishes
 }
 
 // flows are the connections of one load.

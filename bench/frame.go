@@ -100,6 +100,37 @@ func parseHeader(b []byte) (header, size int) {
 	return 0, 0
 }
 
+// counter counts the messages of a stream.
+type counter struct {
+	head  [10]byte // of the frame that begins
+	have  int      // bytes of it
+	left  int      // bytes that the frame has still to come
+	final bool     // it ends a message
+}
+
+// count returns how many messages end in b.
+func (c *counter) count(b []byte) (n int) {
+	for len(b) > 0 {
+		if c.left == 0 {
+			c.head[c.have] = b[0]
+			c.have++
+			b = b[1:]
+			header, size := parseHeader(c.head[:c.have])
+			if header == 0 {
+				continue
+			}
+			c.left, c.final, c.have = size, c.head[0]&0x80 != 0, 0
+		}
+		some := min(c.left, len(b))
+		c.left -= some
+		b = b[some:]
+		if c.left == 0 && c.final {
+			n++
+		}
+	}
+	return n
+}
+
 func (m *message) inflate() error {
 	if !m.compressed {
 		return nil

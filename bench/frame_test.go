@@ -55,6 +55,7 @@ func TestParseMessage(t *testing.T) {
 		want       []byte
 		compressed bool
 	}{
+		"empty":                   {serverFrame(nil), nil, false},
 		"one frame":               {serverFrame(payload(300, false)), payload(300, false), false},
 		"three frames":            {[]byte("\x01\x01a\x00\x00\x80\x02bc"), []byte("abc"), false},
 		"compressed":              {compressed, payload(2048, true), true},
@@ -69,6 +70,16 @@ func TestParseMessage(t *testing.T) {
 			}
 			if err := m.check(tc.want, tc.compressed); err != nil || m.size != len(tc.bytes) {
 				t.Errorf("got %d bytes, %v; want %d", m.size, err, len(tc.bytes))
+			}
+			for step := 1; step <= 2*len(tc.bytes); step += 1 + step/2 {
+				var c counter
+				n := 0
+				for rest := bytes.Repeat(tc.bytes, 3); len(rest) > 0; rest = rest[min(step, len(rest)):] {
+					n += c.count(rest[:min(step, len(rest))])
+				}
+				if n != 3 {
+					t.Errorf("counted %d messages in steps of %d bytes, want 3", n, step)
+				}
 			}
 			for n := range tc.bytes {
 				if _, err := parseMessage(tc.bytes[:n]); err != errPartial {

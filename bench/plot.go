@@ -23,13 +23,13 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .minor { fill: #59636e }
 .bar { fill: #8c959f }
 .ours { fill: #0969da }
-.floor { fill: #d0d7de }
+.floor { fill: none; stroke: #8c959f }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 }
 .minor { fill: #9198a1 }
 .bar { fill: #656c76 }
 .ours { fill: #4493f8 }
-.floor { fill: #3d444d }
+.floor { stroke: #8b949e }
 }
 </style>
 `
@@ -57,7 +57,7 @@ func (r *run) panel(b *strings.Builder, c bcase) {
 	if c.unit == "" {
 		unit = "resident memory, KB a connection"
 	}
-	fmt.Fprintf(b, "<text class=\"title\" x=\"4\" y=\"16\">%s</text>\n<text class=\"minor\" x=\"4\" y=\"32\">%s; less is better</text>\n", html.EscapeString(shortTitle(c)), unit)
+	fmt.Fprintf(b, "<text class=\"title\" x=\"4\" y=\"16\">%s</text>\n<text class=\"minor\" x=\"4\" y=\"32\">%s; less is better</text>\n", html.EscapeString(c.brief), unit)
 	costs := make([]float64, len(r.peers))
 	most := 0.0
 	for i, p := range r.peers {
@@ -73,19 +73,23 @@ func (r *run) panel(b *strings.Builder, c bcase) {
 		switch {
 		case strings.HasPrefix(p.name, "hail"):
 			class = "ours"
-		case p.name == "floor":
+		case p.echoes:
 			class = "floor"
 		}
 		width := max(1, costs[i]/most*(plotColumn-plotLabel-plotFigure-12))
-		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/><text x=\"%.1f\" y=\"%d\">%.3g</text>\n",
-			plotLabel-6, y+11, p.name, class, plotLabel, y+1, width, plotBar-3, plotLabel+width+5, y+11, costs[i])
+		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text><rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\"/><text x=\"%.1f\" y=\"%d\">%s</text>\n",
+			plotLabel-6, y+11, p.name, class, plotLabel, y+1, width, plotBar-3, plotLabel+width+5, y+11, amount(costs[i]))
 		y += plotBar
 	}
 }
 
-// shortTitle is a case's title in half a line.
-func shortTitle(c bcase) string {
-	title, _, _ := strings.Cut(c.title, " in all")
-	title = strings.NewReplacer(", 1 in flight", "", ", 100 connections", "", " published", "", " A message", " Message").Replace(title)
-	return title
+// amount formats a cost in at least three digits.
+func amount(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
 }

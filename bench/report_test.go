@@ -37,7 +37,7 @@ func twoRounds() *run {
 	}
 	return &run{
 		peers: []peer{{name: "hail"}, {name: "gws"}, {name: "bun"}},
-		cases: []bcase{{name: "burst", title: "Burst & more", unit: "delivery"}},
+		cases: []bcase{{name: "burst", brief: "Burst & more", title: "Burst & more", unit: "delivery"}},
 		results: map[key][]sample{
 			{"burst", "hail"}: {of(0, 1, 1, 100), of(1, 50, 50, 1), of(2, 2, 1, 50)},
 			{"burst", "gws"}:  {of(0, 3, 1, 200), of(2, 8, 4, 200)},

@@ -9,7 +9,7 @@ import (
 // TestEveryCase runs every case with hail and a peer, small and short.
 func TestEveryCase(t *testing.T) {
 	t.Parallel()
-	r := &run{rounds: 1, warm: 20 * time.Millisecond, span: 50 * time.Millisecond, progress: io.Discard}
+	r := &run{rounds: 1, warm: 20 * time.Millisecond, span: 50 * time.Millisecond, settle: 20 * time.Millisecond, progress: io.Discard}
 	if err := r.choose(".", "hail,gws,floor,floor-epoll"); err != nil {
 		t.Fatal(err)
 	}
@@ -17,6 +17,7 @@ func TestEveryCase(t *testing.T) {
 		c := &r.cases[i]
 		c.conns = min(c.conns, 20)
 		c.messages = min(c.messages, 50)
+		c.times = 1
 	}
 	if err := r.all(t.Context()); err != nil {
 		t.Fatal(err)

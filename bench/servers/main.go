@@ -73,6 +73,7 @@ func main() {
 	go func() { log.Fatal(p.serve(ln)) }() // ends with the process
 	fmt.Println("listening", addr)
 	control(p)
+	pprof.StopCPUProfile() // writes what there is of one
 }
 
 func readSettings() (settings, error) {
