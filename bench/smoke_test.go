@@ -6,19 +6,25 @@ import (
 	"time"
 )
 
-// TestEveryCase runs every case with hail and a peer, small and short.
-func TestEveryCase(t *testing.T) {
-	t.Parallel()
+// small returns a run of what is chosen, small and short.
+func small(t *testing.T, cases, names string) *run {
+	t.Helper()
 	r := &run{rounds: 1, warm: 20 * time.Millisecond, span: 50 * time.Millisecond, settle: 20 * time.Millisecond, progress: io.Discard}
-	if err := r.choose(".", "hail,gws,floor,floor-epoll"); err != nil {
+	if err := r.choose(cases, names); err != nil {
 		t.Fatal(err)
 	}
 	for i := range r.cases {
 		c := &r.cases[i]
-		c.conns = min(c.conns, 20)
+		c.conns = min(c.conns, 10)
 		c.messages = min(c.messages, 50)
 		c.times = 1
 	}
+	return r
+}
+
+// checkSamples runs r, and looks for a sample of each turn.
+func checkSamples(t *testing.T, r *run) {
+	t.Helper()
 	if err := r.all(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +42,16 @@ func TestEveryCase(t *testing.T) {
 			t.Errorf("%s, %s: %+v, want a rate, times and memory", turn.bcase.name, turn.peer.name, s)
 		}
 	}
+}
+
+func TestEveryCase(t *testing.T) {
+	t.Parallel()
+	checkSamples(t, small(t, ".", "hail,gws"))
+}
+
+func TestFloors(t *testing.T) {
+	t.Parallel()
+	checkSamples(t, small(t, "^echo-(128x16|1M)$", "floor,floor-epoll"))
 }
 
 func TestChoose(t *testing.T) {
