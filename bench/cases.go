@@ -33,7 +33,7 @@ var allCases = []bcase{
 	{name: "echo-16K", brief: "Echo of 16 KiB", title: "Echo of 16 KiB, 1 in flight, 100 connections",
 		unit: "message", conns: 100, size: 16 << 10, inFlight: 1, load: echo},
 	{name: "echo-1M", brief: "Echo of 1 MiB", title: "Echo of 1 MiB, 1 in flight, 100 connections",
-		unit: "message", conns: 100, size: 1 << 20, inFlight: 1, times: 4, load: echo},
+		unit: "message", conns: 100, size: 1 << 20, inFlight: 1, times: 3, load: echo},
 	{name: "echo-5000", brief: "Echo of 128 B, 5,000 connections", title: "Echo of 128 B, 1 in flight, 5,000 connections",
 		unit: "message", conns: 5000, size: 128, inFlight: 1, times: 2, load: echo},
 	{name: "tls", brief: "Echo of 128 B over TLS", title: "Echo of 128 B over TLS, 1 in flight, 100 connections",

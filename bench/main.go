@@ -24,14 +24,14 @@ func main() {
 	cases := flag.String("cases", ".", "regular expression: the cases to run")
 	names := flag.String("peers", strings.Join(peerNames(), ","), "the peers to run, in this order")
 	rounds := flag.Int("rounds", 3, "rounds; each runs every case with every peer")
-	span := flag.Duration("time", 500*time.Millisecond, "how long a case is measured in a round")
+	span := flag.Duration("time", 400*time.Millisecond, "how long a case is measured in a round")
 	out := flag.String("out", "", "directory to write RESULTS.md and results.svg to; none: print the table only")
 	profile := flag.String("profile", "", "directory for a CPU profile of each Go server in each case")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	debug.SetGCPercent(800) // of a small heap: the machine's cores are the servers'
-	r := &run{rounds: *rounds, warm: max(*span/3, 300*time.Millisecond), span: *span, settle: 300 * time.Millisecond, profile: *profile, progress: os.Stderr}
+	r := &run{rounds: *rounds, warm: max(*span/3, 300*time.Millisecond), span: *span, settle: 200 * time.Millisecond, profile: *profile, progress: os.Stderr}
 	if err := r.choose(*cases, *names); err != nil {
 		log.Fatal(err)
 	}
