@@ -1,0 +1,184 @@
+package fanout
+
+// A topic's log: frames in chunks that never move, and what is known of each.
+
+import (
+	"sort"
+	"time"
+
+	"example.com/hail/internal/wire"
+)
+
+const (
+	minChunk = 512
+	maxChunk = 64 << 10
+	// Each chunk of a burst may be so many times (as a shift) larger than the one before, up to the largest.
+	growShift = 2
+	maxGrowth = 4
+	// A message larger than a chunk has one of its own, with this part of its size as room for small
+	// ones that follow.
+	roomPart = 16
+)
+
+// entry is a message in a chunk.
+type entry struct {
+	seq    uint64
+	sender uint64
+	end    uint32 // where its frame ends in plain
+	zend   uint32 // and in deflated
+}
+
+// chunk holds the frames of consecutive messages. Bytes that a reader has seen do not change:
+// it uses them without a lock. All else is guarded by the topic's.
+type chunk struct {
+	base     uint64 // the first entry's index in the topic
+	entries  []entry
+	times    []time.Duration // when each was published, for history
+	plain    []byte
+	deflated []byte // the same messages for those who want them compressed; nil where none of them is
+	senders  uint64 // a bit for each sender, many may share one
+	few      [4]entry
+}
+
+// senderBit returns the id's bit in a chunk's senders.
+func senderBit(id uint64) uint64 {
+	if id == 0 {
+		return 0
+	}
+	return 1 << (id % 64)
+}
+
+// stream returns the frames for a subscriber, and whether they are the deflated ones.
+func (ch *chunk) stream(deflate bool) (b []byte, z bool) {
+	if deflate && ch.deflated != nil {
+		return ch.deflated, true
+	}
+	return ch.plain, false
+}
+
+// offset returns where the entry begins in a stream; the number of entries stands for the end.
+func (ch *chunk) offset(i int, z bool) int {
+	switch {
+	case i == 0:
+		return 0
+	case z:
+		return int(ch.entries[i-1].zend)
+	}
+	return int(ch.entries[i-1].end)
+}
+
+// before returns the bytes that the first i entries take.
+func (ch *chunk) before(i int) int { return ch.offset(i, false) + ch.offset(i, true) }
+
+// fits reports whether a message can be appended. deflated says whether any subscriber wants
+// compressed frames.
+func (ch *chunk) fits(m *message, deflated bool) bool {
+	switch {
+	case m.deflated != nil && ch.deflated == nil:
+		return false
+	case !deflated && ch.deflated != nil:
+		return false // nobody needs the second stream any more
+	}
+	return cap(ch.plain)-len(ch.plain) >= wire.FrameSize(len(m.payload)) &&
+		(ch.deflated == nil || cap(ch.deflated)-len(ch.deflated) >= m.deflatedSize())
+}
+
+// deflatedSize returns the bytes that the message takes in the deflated stream.
+func (m *message) deflatedSize() int {
+	if m.deflated != nil {
+		return wire.FrameSize(len(m.deflated))
+	}
+	return wire.FrameSize(len(m.payload))
+}
+
+// add appends a message that fits.
+func (ch *chunk) add(m *message, seq uint64) {
+	ch.plain = wire.AppendFrame(ch.plain, m.first, m.payload)
+	switch {
+	case ch.deflated == nil:
+	case m.deflated != nil:
+		ch.deflated = wire.AppendFrame(ch.deflated, m.first|wire.RSV1, m.deflated)
+	default:
+		ch.deflated = wire.AppendFrame(ch.deflated, m.first, m.payload)
+	}
+	ch.entries = append(ch.entries, entry{seq, m.sender, uint32(len(ch.plain)), uint32(len(ch.deflated))})
+	ch.senders |= senderBit(m.sender)
+}
+
+// log is what a topic holds while it holds messages.
+type log struct {
+	chunks []*chunk // never one without an entry
+	first  uint64   // the oldest message's index
+	bytes  int      // of the frames from there on
+	growth uint8    // of the next chunk
+	// What came since the subscribers were last begun to be woken.
+	freshBytes int
+	freshFrom  uint64
+	total      int // bytes that came since the log was empty
+}
+
+// newLog returns the log of a topic whose next message has this index.
+func newLog(next uint64, growth uint8) *log {
+	return &log{first: next, freshFrom: next, growth: growth}
+}
+
+// tailFor returns the chunk that m, the message of index next, goes to.
+func (l *log) tailFor(m *message, next uint64, deflated bool, largest int) *chunk {
+	if n := len(l.chunks); n > 0 && l.chunks[n-1].fits(m, deflated) {
+		return l.chunks[n-1]
+	}
+	frame := wire.FrameSize(len(m.payload))
+	size := max(min(minChunk<<(growShift*l.growth), largest), frame)
+	if frame > largest {
+		size += frame / roomPart
+	}
+	l.growth = min(l.growth+1, maxGrowth)
+	ch := &chunk{base: next, plain: make([]byte, 0, size)}
+	if m.deflated != nil {
+		// What is not shorter is not compressed, so the second stream needs no more than the first.
+		ch.deflated = make([]byte, 0, max(m.deflatedSize(), min(size, largest)))
+	}
+	ch.entries = ch.few[:0]
+	l.chunks = append(l.chunks, ch)
+	return ch
+}
+
+// find returns the chunk that holds the message of this index, and where in it. It has to be in the log.
+func (l *log) find(index uint64) (ch *chunk, i int) {
+	n := sort.Search(len(l.chunks), func(n int) bool { return l.chunks[n].base > index }) - 1
+	return l.chunks[n], int(index - l.chunks[n].base)
+}
+
+// behind returns the index of the first message with a larger number, next where there is none.
+func (l *log) behind(seq, next uint64) uint64 {
+	n := sort.Search(int(next-l.first), func(n int) bool {
+		ch, i := l.find(l.first + uint64(n))
+		return ch.entries[i].seq > seq
+	})
+	return l.first + uint64(n)
+}
+
+// drop takes out the messages below an index, and returns the number of the last of them, 0 for none.
+func (l *log) drop(to uint64) (seq uint64) {
+	for l.first < to {
+		ch := l.chunks[0]
+		i := int(l.first - ch.base)
+		j := int(min(to-ch.base, uint64(len(ch.entries))))
+		l.bytes -= ch.before(j) - ch.before(i)
+		l.first += uint64(j - i)
+		seq = ch.entries[j-1].seq
+		if j == len(ch.entries) {
+			l.chunks[0] = nil
+			l.chunks = l.chunks[1:]
+		}
+	}
+	return seq
+}
+
+// fitting returns the growth with which a new log's first chunk would have held all that this one held.
+func (l *log) fitting() (growth uint8) {
+	for growth < maxGrowth && minChunk<<(growShift*growth) < l.total {
+		growth++
+	}
+	return growth
+}

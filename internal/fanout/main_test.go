@@ -1,0 +1,9 @@
+package fanout_test
+
+import (
+	"testing"
+
+	"example.com/hail/hailtest"
+)
+
+func TestMain(m *testing.M) { hailtest.Main(m) }

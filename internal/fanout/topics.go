@@ -1,0 +1,101 @@
+package fanout
+
+// The topics by name, in parts with a lock each, so that publishers seldom meet.
+
+import (
+	"hash/maphash"
+	"strings"
+	"sync"
+)
+
+const shards = 64
+
+type topics struct {
+	seed   maphash.Seed
+	shards [shards]shard
+}
+
+type shard struct {
+	mu     sync.RWMutex
+	byName map[string]*topic
+	_      [32]byte // a cache line each
+}
+
+func (ts *topics) init() { ts.seed = maphash.MakeSeed() }
+
+func (ts *topics) shard(name string) *shard {
+	return &ts.shards[maphash.String(ts.seed, name)%shards]
+}
+
+// find returns the topic of that name, nil where there is none.
+func (ts *topics) find(name string) *topic {
+	s := ts.shard(name)
+	s.mu.RLock()
+	t := s.byName[name]
+	s.mu.RUnlock()
+	if t != nil && t.gone.Load() {
+		return nil // its forget is on the way
+	}
+	return t
+}
+
+// open returns the topic of that name, a new one where there is none. It may be gone
+// when its lock is taken.
+func (h *Hub) open(name string) *topic {
+	if t := h.topics.find(name); t != nil {
+		return t
+	}
+	s := h.topics.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.byName[name]; t != nil && !t.gone.Load() {
+		return t
+	}
+	if s.byName == nil {
+		s.byName = make(map[string]*topic)
+	}
+	// The caller's string may be a piece of a large one.
+	t := &topic{hub: h, name: strings.Clone(name), floor: h.order.Load()}
+	s.byName[t.name] = t
+	return t
+}
+
+// forget takes out a topic that is gone, unless a new one of its name has taken its place.
+func (ts *topics) forget(t *topic) {
+	s := ts.shard(t.name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byName[t.name] != t {
+		return
+	}
+	delete(s.byName, t.name)
+	if len(s.byName) == 0 {
+		s.byName = nil // a map does not shrink
+	}
+}
+
+// each calls look for every topic, and yields the names for which that says true. yield is called
+// without a lock.
+func (ts *topics) each(look func(*topic) (int, bool), yield func(string, int) bool) {
+	type row struct {
+		name string
+		n    int
+	}
+	var rows []row
+	for i := range ts.shards {
+		s := &ts.shards[i]
+		rows = rows[:0]
+		s.mu.RLock()
+		for name, t := range s.byName {
+			if n, ok := look(t); ok {
+				rows = append(rows, row{name, n})
+			}
+		}
+		s.mu.RUnlock()
+		for _, r := range rows {
+			if !yield(r.name, r.n) {
+				return
+			}
+		}
+	}
+}
