@@ -26,7 +26,7 @@ func (b Bound) String() string {
 // BehindError says that a subscriber has fallen off a topic's log.
 type BehindError struct {
 	Topic    string
-	Messages int   // it has not taken, those of its own among them
+	Messages int   // how many were published since those it took, its own among them
 	Bound    Bound // of the log
 }
 
@@ -119,7 +119,7 @@ func (c *Cursor) Peek(upto uint64) (p []byte, err error) {
 		return nil, nil
 	}
 	if t.loseLocked(c) {
-		return nil, &BehindError{t.name, int(c.limitLocked() - c.next.Load()), t.bound}
+		return nil, &BehindError{t.name, int(t.next() - c.next.Load()), t.bound}
 	}
 	t.passOwnLocked(c)
 	if c.gone || c.next.Load() == c.limitLocked() {

@@ -63,11 +63,9 @@ type Hub struct {
 	history  bool
 	maxFrame int
 	maxChunk int
-	// A publisher takes part in the waking after so much: subscribers that keep up must not fall off because
-	// those who publish are faster than those who wake.
-	helpBytes    int
-	helpMessages uint64
-	start        time.Time
+	help     lead
+	wait     lead
+	start    time.Time
 
 	_     [64]byte // every publisher writes order
 	order atomic.Uint64
@@ -86,9 +84,8 @@ type Hub struct {
 const (
 	// What end offsets in a chunk can say, on every system.
 	maxFrame = 1<<31 - 1
-	// A publisher helps at this part of the bounds, and at the latest at so many bytes.
-	helpPart = 4
-	helpMost = 256 << 10
+	// Chunks are at the most this part of what a log may hold.
+	chunkPart = 4
 )
 
 // New returns a hub without topics.
@@ -97,21 +94,17 @@ const (
 // messages a second are published, and stay below 2^53, which JSON readers keep exactly.
 func New(cfg Config) *Hub {
 	h := &Hub{
-		cfg:          cfg,
-		history:      cfg.HistoryMessages > 0 && cfg.HistoryAge > 0,
-		maxFrame:     maxFrame,
-		maxChunk:     maxChunk,
-		helpBytes:    helpMost,
-		helpMessages: 1 << 62,
-		start:        time.Now(),
+		cfg:      cfg,
+		history:  cfg.HistoryMessages > 0 && cfg.HistoryAge > 0,
+		maxFrame: maxFrame,
+		maxChunk: maxChunk,
+		help:     leadOf(cfg, helpPart),
+		wait:     leadOf(cfg, waitPart),
+		start:    time.Now(),
 	}
 	if cfg.MaxBytes > 0 {
 		h.maxFrame = min(maxFrame, cfg.MaxBytes)
-		h.maxChunk = min(maxChunk, max(minChunk, cfg.MaxBytes/helpPart))
-		h.helpBytes = min(helpMost, cfg.MaxBytes/helpPart)
-	}
-	if cfg.MaxMessages > 0 {
-		h.helpMessages = uint64(max(1, cfg.MaxMessages/helpPart))
+		h.maxChunk = min(maxChunk, max(minChunk, cfg.MaxBytes/chunkPart))
 	}
 	h.order.Store(uint64(h.start.UnixMicro()))
 	h.topics.init()
@@ -135,10 +128,12 @@ type message struct {
 }
 
 // Publish appends a message to the topic's log and has its subscribers woken, all but those with the
-// sender's id. It returns the message's number: 0 where the topic has neither subscribers nor
-// history. first is the frame's first byte without RSV1. payload is copied.
+// sender's id. It returns the message's number. Where the topic has neither subscribers nor history that is all
+// that is left of it. first is the frame's first byte without RSV1. payload is copied.
 //
-// It does not wait for any subscriber. A *[TooLargeError] or [ErrClosed] says that nothing was published.
+// It does not wait for what a subscriber does with it. But where those who wake subscribers are so slow that
+// those who keep up might fall off it helps them, and waits a few milliseconds at the most
+// for what they are at. A *[TooLargeError] or [ErrClosed] says that nothing was published.
 func (h *Hub) Publish(topic string, first byte, payload []byte, sender uint64) (seq uint64, err error) {
 	m := message{first: first, payload: payload, sender: sender}
 	seq, _, err = h.publish(topic, &m, 0)
@@ -174,44 +169,39 @@ func (h *Hub) publish(name string, m *message, want uint64) (seq uint64, ok bool
 	if size := wire.FrameSize(len(m.payload)); size > h.maxFrame {
 		return 0, false, &TooLargeError{size, h.maxFrame}
 	}
-	for {
-		if h.closed.Load() {
-			return 0, false, ErrClosed
-		}
-		t := h.topics.find(name)
-		if t == nil && h.history {
+	for !h.closed.Load() {
+		var t *topic
+		if h.history {
 			t = h.open(name)
+		} else if t, seq, ok = h.findOr(name, want); t == nil {
+			return seq, ok, nil
 		}
-		if t == nil {
-			return h.unheard(want)
+		buf := h.deflate(t, m)
+		seq, ok, gone := t.publish(m, want)
+		if buf != nil {
+			putBuffer(buf)
 		}
-		if buf := h.deflate(t, m); buf != nil {
-			defer putBuffer(buf)
+		if !gone {
+			return seq, ok, nil
 		}
-		t.mu.Lock()
-		if t.gone.Load() {
-			t.mu.Unlock()
-			continue
-		}
-		if t.subs == 0 && !h.history {
-			t.mu.Unlock()
-			return h.unheard(want)
-		}
-		seq, ok = t.appendLocked(m, want)
-		todo := t.afterAppendLocked(ok)
-		t.unlock()
-		todo.do(t)
-		return seq, ok, nil
 	}
+	return 0, false, ErrClosed
 }
 
-// unheard gives a message that nobody gets its number, where it needs one.
-func (h *Hub) unheard(want uint64) (seq uint64, ok bool, err error) {
-	if want == 0 {
-		return 0, true, nil
+// publish appends m to the topic, unless that is gone.
+func (t *topic) publish(m *message, want uint64) (seq uint64, ok, gone bool) {
+	t.mu.Lock()
+	if t.gone.Load() {
+		t.mu.Unlock()
+		return 0, false, true
 	}
-	seq, ok = h.number(want)
-	return seq, ok, nil
+	var todo todo
+	if seq, ok = t.appendLocked(m, want); ok {
+		todo = t.publishedLocked()
+	}
+	t.unlock()
+	todo.do(t)
+	return seq, ok, false
 }
 
 // number takes the wanted number, or the next one for 0. ok is false where it is taken.
@@ -237,7 +227,7 @@ func (h *Hub) Topics() iter.Seq2[string, int] {
 		h.topics.each(func(t *topic) (int, bool) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			heard := t.subs > 0 || h.history && t.log != nil
+			heard := t.subs > 0 || h.history && !t.emptyLocked()
 			return int(t.subs), heard && t.name != h.cfg.Hidden
 		}, yield)
 	}

@@ -107,7 +107,7 @@ func (h *Hub) age() {
 // ageLocked drops what is too old, and returns when to look again.
 func (t *topic) ageLocked(now time.Duration) (at time.Duration, more bool) {
 	t.readLocked()
-	if t.log != nil {
+	if !t.emptyLocked() {
 		newest := t.expiryLocked(t.next() - 1)
 		if newest > now {
 			oldest := t.expiryLocked(t.log.first)

@@ -4,6 +4,7 @@ package fanout
 
 import (
 	"sort"
+	"sync"
 	"time"
 
 	"example.com/hail/internal/wire"
@@ -18,6 +19,8 @@ const (
 	// A message larger than a chunk has one of its own, with this part of its size as room for small
 	// ones that follow.
 	roomPart = 16
+	// For that many entries there is room at first, however short a message is.
+	likelyFrame = 64
 )
 
 // entry is a message in a chunk.
@@ -37,7 +40,24 @@ type chunk struct {
 	plain    []byte
 	deflated []byte // the same messages for those who want them compressed; nil where none of them is
 	senders  uint64 // a bit for each sender, many may share one
-	few      [4]entry
+}
+
+// smallChunk is a chunk in one piece: many topics never need more at a time.
+type smallChunk struct {
+	chunk
+	entries [4]entry
+	plain   [minChunk]byte
+}
+
+// newChunk returns a chunk for size bytes whose first message has this index and takes that much of them.
+func newChunk(base uint64, size, frame int) *chunk {
+	if size <= minChunk {
+		ch := new(smallChunk)
+		ch.base, ch.chunk.entries, ch.chunk.plain = base, ch.entries[:0], ch.plain[:0]
+		return &ch.chunk
+	}
+	// Others are likely to be of the same size.
+	return &chunk{base: base, entries: make([]entry, 0, size/max(frame, likelyFrame)+1), plain: make([]byte, 0, size)}
 }
 
 // senderBit returns the id's bit in a chunk's senders.
@@ -108,18 +128,29 @@ func (ch *chunk) add(m *message, seq uint64) {
 // log is what a topic holds while it holds messages.
 type log struct {
 	chunks []*chunk // never one without an entry
-	first  uint64   // the oldest message's index
-	bytes  int      // of the frames from there on
-	growth uint8    // of the next chunk
-	// What came since the subscribers were last begun to be woken.
-	freshBytes int
-	freshFrom  uint64
-	total      int // bytes that came since the log was empty
+	space  [4]*chunk
+	first  uint64 // the oldest message's index
+	bytes  int    // of the frames from there on
+	growth uint8  // of the next chunk
+	total  int    // bytes that came since it was empty
+	// What was there when the last round that has ended began: messages, as an index, and bytes of total.
+	woken      uint64
+	wokenTotal int
 }
+
+var logs = sync.Pool{New: func() any { return new(log) }}
 
 // newLog returns the log of a topic whose next message has this index.
 func newLog(next uint64, growth uint8) *log {
-	return &log{first: next, freshFrom: next, growth: growth}
+	l := logs.Get().(*log)
+	l.chunks, l.first, l.woken, l.growth = l.space[:0], next, next, growth
+	return l
+}
+
+// free takes the log back, which nothing refers to any more.
+func (l *log) free() {
+	*l = log{}
+	logs.Put(l)
 }
 
 // tailFor returns the chunk that m, the message of index next, goes to.
@@ -133,12 +164,11 @@ func (l *log) tailFor(m *message, next uint64, deflated bool, largest int) *chun
 		size += frame / roomPart
 	}
 	l.growth = min(l.growth+1, maxGrowth)
-	ch := &chunk{base: next, plain: make([]byte, 0, size)}
+	ch := newChunk(next, size, frame)
 	if m.deflated != nil {
 		// What is not shorter is not compressed, so the second stream needs no more than the first.
 		ch.deflated = make([]byte, 0, max(m.deflatedSize(), min(size, largest)))
 	}
-	ch.entries = ch.few[:0]
 	l.chunks = append(l.chunks, ch)
 	return ch
 }
@@ -158,8 +188,9 @@ func (l *log) behind(seq, next uint64) uint64 {
 	return l.first + uint64(n)
 }
 
-// drop takes out the messages below an index, and returns the number of the last of them, 0 for none.
-func (l *log) drop(to uint64) (seq uint64) {
+// drop takes out the messages below an index, and returns the number of the last of them, 0 for none. With
+// keep the last chunk stays, for what comes.
+func (l *log) drop(to uint64, keep bool) (seq uint64) {
 	for l.first < to {
 		ch := l.chunks[0]
 		i := int(l.first - ch.base)
@@ -167,7 +198,7 @@ func (l *log) drop(to uint64) (seq uint64) {
 		l.bytes -= ch.before(j) - ch.before(i)
 		l.first += uint64(j - i)
 		seq = ch.entries[j-1].seq
-		if j == len(ch.entries) {
+		if j == len(ch.entries) && (len(l.chunks) > 1 || !keep) {
 			l.chunks[0] = nil
 			l.chunks = l.chunks[1:]
 		}

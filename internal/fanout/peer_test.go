@@ -92,6 +92,7 @@ func short(all []string) string {
 
 // decode returns the messages in whole frames, and how many of them were compressed.
 func decode(b []byte) (messages []string, compressed int, err error) {
+	var inflater io.Reader
 	for len(b) > 0 {
 		h, n := wire.Parse(b)
 		if n == 0 || uint64(len(b)-n) < h.Length {
@@ -102,7 +103,11 @@ func decode(b []byte) (messages []string, compressed int, err error) {
 		if h.Compressed() {
 			compressed++
 			tail := []byte{0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff}
-			if p, err = io.ReadAll(flate.NewReader(bytes.NewReader(append(slices.Clip(p), tail...)))); err != nil {
+			if inflater == nil {
+				inflater = flate.NewReader(nil)
+			}
+			inflater.(flate.Resetter).Reset(bytes.NewReader(append(slices.Clip(p), tail...)), nil)
+			if p, err = io.ReadAll(inflater); err != nil {
 				return nil, 0, err
 			}
 		}

@@ -3,7 +3,6 @@ package fanout
 // Waking: topics to which something came wait in a queue for a few workers.
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -17,7 +16,13 @@ type round struct {
 	at      int       // those below have been taken to be woken
 	sharers int
 	low     uint64 // no cursor is below
+	log     *log   // at the begin, and its woken and wokenTotal at the end
+	from    uint64
+	total   int
+	ended   chan struct{} // closed at the end, nil where nobody waits for it
 }
+
+var rounds = sync.Pool{New: func() any { return new(round) }}
 
 // queue holds the topics that are dirty, or have a round that may be shared.
 type queue struct {
@@ -100,9 +105,7 @@ func (h *Hub) work() {
 			if t == nil {
 				break
 			}
-			t.mu.Lock()
-			t.queued = false
-			t.wakeLocked()
+			t.wake(true)
 		}
 		h.queue.workers.Add(-1)
 		// Whoever put one in before that may have counted on us.
@@ -110,28 +113,6 @@ func (h *Hub) work() {
 			return
 		}
 	}
-}
-
-// todo is what is left to do for a publisher when it has unlocked the topic.
-type todo struct {
-	enqueue, help, age bool
-}
-
-func (t *topic) afterAppendLocked(ok bool) (d todo) {
-	if !ok {
-		return d
-	}
-	l := t.log
-	if t.hub.history && l != nil && !t.aging {
-		t.aging, d.age = true, true
-	}
-	if len(t.cursors) == 0 {
-		return d
-	}
-	t.dirty = true
-	d.enqueue = t.markLocked()
-	d.help = l != nil && (l.freshBytes >= t.hub.helpBytes || t.next()-l.freshFrom >= t.hub.helpMessages)
-	return d
 }
 
 // markLocked reports whether the caller has to put the topic into the queue. While a round runs its end
@@ -144,45 +125,22 @@ func (t *topic) markLocked() bool {
 	return true
 }
 
-func (d todo) do(t *topic) {
-	h := t.hub
-	if d.age {
-		h.ages.add(t, h.now()+h.cfg.HistoryAge)
+// wake takes part in waking the topic's cursors, and begins with it where something came. It reports whether
+// there was anything to do. popped says that the topic has just come out of the queue.
+func (t *topic) wake(popped bool) bool {
+	var space [batch]*Cursor
+	t.mu.Lock()
+	if popped {
+		t.queued = false
 	}
-	if d.enqueue {
-		h.enqueue(t)
-	}
-	if d.help && h.enter() {
-		t.mu.Lock()
-		helped := t.wakeLocked()
-		h.leave()
-		if !helped {
-			runtime.Gosched() // the others are at the round's last
-		}
-	}
-}
-
-// wakeLocked takes part in waking the topic's cursors, and begins with it where something came. It reports
-// whether there was anything to do. mu is held, and unlocked in the end.
-func (t *topic) wakeLocked() bool {
-	var cursors [batch]*Cursor
-	r := t.round
-	if r == nil && t.dirty && !t.gone.Load() {
-		r = t.beginLocked()
-	}
-	if r == nil || r.at == len(r.cursors) {
+	r := t.joinLocked()
+	if r == nil {
 		t.unlock()
 		return false
 	}
-	r.sharers++
 	for r.at < len(r.cursors) && !t.hub.closed.Load() {
-		seen := r.cursors[r.at:min(r.at+batch, len(r.cursors))]
-		r.at += len(seen)
-		woken := t.takeLocked(seen, cursors[:0])
-		share := len(r.cursors)-r.at > batch && !t.queued && t.hub.queue.workers.Load() < t.hub.queue.max
-		if share {
-			t.queued = true
-		}
+		woken := t.takeLocked(r, space[:0])
+		share := t.shareLocked(r)
 		t.unlock()
 		if share {
 			t.hub.enqueue(t)
@@ -193,10 +151,7 @@ func (t *topic) wakeLocked() bool {
 		t.mu.Lock()
 		t.lowLocked(r, woken)
 	}
-	again := false
-	if r.sharers--; r.sharers == 0 {
-		again = t.finishLocked(r)
-	}
+	again := t.leaveLocked(r)
 	t.unlock()
 	if again {
 		t.hub.enqueue(t)
@@ -204,20 +159,69 @@ func (t *topic) wakeLocked() bool {
 	return true
 }
 
-// beginLocked begins a round.
-func (t *topic) beginLocked() *round {
-	t.dirty = false
-	t.shared = true
-	t.round = &round{cursors: t.cursors, low: t.next()}
-	if l := t.log; l != nil {
-		l.freshBytes, l.freshFrom = 0, t.next()
+// joinLocked returns the topic's round, a new one where something came, nil where nobody is left to be woken.
+func (t *topic) joinLocked() *round {
+	if r := t.round; r != nil {
+		if r.at == len(r.cursors) {
+			return nil
+		}
+		r.sharers++
+		return r
 	}
-	return t.round
+	dirty := t.dirty
+	t.dirty = false
+	if !dirty || len(t.cursors) == 0 {
+		return nil
+	}
+	t.shared = true
+	r := rounds.Get().(*round)
+	*r = round{cursors: t.cursors, sharers: 1, low: t.next(), from: t.next()}
+	if t.log != nil {
+		r.total = t.log.total
+	}
+	t.round = r
+	return r
 }
 
-// takeLocked appends those of the cursors that have something to take.
-func (t *topic) takeLocked(cursors, to []*Cursor) []*Cursor {
-	for _, c := range cursors {
+// shareLocked reports whether the caller has to put the topic into the queue, for one more worker.
+func (t *topic) shareLocked(r *round) bool {
+	q := &t.hub.queue
+	if t.queued || len(r.cursors)-r.at < batch || q.workers.Load() >= q.max {
+		return false
+	}
+	t.queued = true
+	return true
+}
+
+// leaveLocked leaves a round; the last to do so ends it. It reports whether the caller has to put the topic
+// into the queue, because something came meanwhile.
+func (t *topic) leaveLocked(r *round) bool {
+	if r.sharers--; r.sharers > 0 {
+		return false
+	}
+	t.round, t.shared = nil, false
+	if r.ended != nil {
+		close(r.ended)
+	}
+	if t.log != nil {
+		t.log.woken, t.log.wokenTotal = r.from, r.total
+	}
+	switch {
+	case t.behind == 0:
+		t.settleLocked(t.next())
+	case r.at == len(r.cursors): // or Close broke it off
+		t.settleLocked(r.low)
+	}
+	*r = round{}
+	rounds.Put(r)
+	return t.dirty && t.markLocked()
+}
+
+// takeLocked appends those of the next few cursors that have something to take.
+func (t *topic) takeLocked(r *round, to []*Cursor) []*Cursor {
+	from := r.at
+	r.at = min(from+batch, len(r.cursors))
+	for _, c := range r.cursors[from:r.at] {
 		if c.gone {
 			continue
 		}
@@ -233,22 +237,9 @@ func (t *topic) takeLocked(cursors, to []*Cursor) []*Cursor {
 
 // lowLocked takes note of where cursors are that were woken.
 func (t *topic) lowLocked(r *round, woken []*Cursor) {
-	for i, c := range woken {
+	for _, c := range woken {
 		if !c.gone && !c.lost {
 			r.low = min(r.low, c.next.Load())
 		}
-		woken[i] = nil
 	}
-}
-
-// finishLocked ends a round, and reports whether the caller has to put the topic into the queue again.
-func (t *topic) finishLocked(r *round) bool {
-	t.round, t.shared = nil, false
-	switch {
-	case t.behind == 0:
-		t.settleLocked(t.next())
-	case r.at == len(r.cursors): // or Close broke it off
-		t.settleLocked(r.low)
-	}
-	return t.dirty && t.markLocked()
 }

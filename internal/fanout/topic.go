@@ -29,7 +29,7 @@ type topic struct {
 	mu      sync.Mutex
 	floor   uint64    // the number of the last message that is not in the log, or the latest at the start
 	cursors []*Cursor // those that have ended and not been drained too
-	log     *log      // nil where it is empty
+	log     *log      // nil where it is empty and no round runs
 	round   *round    // nil while nobody is being woken
 	subs    int32     // cursors that have not ended
 	behind  int32     // cursors that have something to take
@@ -52,6 +52,9 @@ func (t *topic) firstLocked() uint64 {
 	}
 	return t.log.first
 }
+
+// emptyLocked reports whether the log has no messages.
+func (t *topic) emptyLocked() bool { return t.firstLocked() == t.next() }
 
 // keepsDeflated reports whether messages are kept compressed too.
 func (t *topic) keepsDeflated() bool {
@@ -84,7 +87,6 @@ func (t *topic) appendLocked(m *message, want uint64) (seq uint64, ok bool) {
 	size := ch.before(len(ch.entries)) - before
 	l.bytes += size
 	l.total += size
-	l.freshBytes += size
 	t.head.Store((next + 1) << 1)
 	t.behind = int32(len(t.cursors)) - t.lost
 	t.boundLocked()
@@ -99,11 +101,11 @@ func (t *topic) boundLocked() {
 	cfg, l, next := &t.hub.cfg, t.log, t.next()
 	if limit := uint64(cfg.MaxMessages); cfg.MaxMessages > 0 && next-l.first > limit {
 		t.bound = Messages
-		t.floor = l.drop(next - limit)
+		t.floor = l.drop(next-limit, true)
 	}
 	for cfg.MaxBytes > 0 && l.bytes > cfg.MaxBytes {
 		t.bound = Bytes
-		t.floor = l.drop(l.first + 1)
+		t.floor = l.drop(l.first+1, true)
 	}
 }
 
@@ -113,15 +115,18 @@ func (t *topic) settleLocked(low uint64) {
 	if l == nil {
 		return
 	}
-	if seq := l.drop(min(low, t.historyLocked())); seq != 0 {
+	// While a round runs more is likely to come.
+	keep := t.round != nil
+	if seq := l.drop(min(low, t.historyLocked()), keep); seq != 0 {
 		t.floor = seq
 	}
-	if l.first == t.next() {
+	if l.first == t.next() && !keep {
 		if t.growth > 0 {
 			t.growth--
 		}
 		t.growth = max(t.growth, l.fitting())
 		t.log = nil
+		l.free()
 	}
 }
 

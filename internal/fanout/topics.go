@@ -39,6 +39,19 @@ func (ts *topics) find(name string) *topic {
 	return t
 }
 
+// findOr returns the topic of that name. Where there is none it takes a number for a message that nobody gets: a
+// topic that is created afterwards knows that there was something before it.
+func (h *Hub) findOr(name string, want uint64) (t *topic, seq uint64, ok bool) {
+	s := h.topics.shard(name)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if t = s.byName[name]; t != nil && !t.gone.Load() {
+		return t, 0, false
+	}
+	seq, ok = h.number(want)
+	return nil, seq, ok
+}
+
 // open returns the topic of that name, a new one where there is none. It may be gone
 // when its lock is taken.
 func (h *Hub) open(name string) *topic {

@@ -1,0 +1,293 @@
+package fanout_test
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/hail/internal/fanout"
+)
+
+// since subscribes and returns what the topic still has.
+func since(t *testing.T, h *fanout.Hub, topic string, seq uint64) (got *peer, complete bool) {
+	t.Helper()
+	got = new(peer)
+	c, complete := h.SubscribeSince(topic, seq, 99, false, got)
+	got.take(c)
+	c.Drop()
+	return got, complete
+}
+
+func TestSince(t *testing.T) {
+	t.Parallel()
+
+	t.Run("gives what the log has", func(t *testing.T) {
+		inBubble(t, fanout.Config{MaxMessages: 3}, func(t *testing.T, h *fanout.Hub) {
+			var quick peer
+			slow := peer{stalled: true}
+			quickly := h.Subscribe("room", 1, false, &quick)
+			slowly := h.Subscribe("room", 2, false, &slow)
+			numbers := publish(t, h, "room", 0, "0", "1", "2", "3", "4")
+			slowly.Drop()
+			slowly = h.Subscribe("room", 2, false, &slow)
+			numbers = append(numbers, publish(t, h, "room", 0, "5", "6")...)
+			synctest.Wait()
+			quick.check(t, "0", "1", "2", "3", "4", "5", "6")
+			for _, c := range []struct {
+				seq      uint64
+				want     string
+				complete bool
+			}{
+				{0, "56", false},
+				{numbers[3], "56", false},
+				{numbers[4] - 1, "56", false},
+				{numbers[4], "56", true},
+				{numbers[5] - 1, "56", true},
+				{numbers[5], "6", true},
+				{numbers[6], "", true},
+				{numbers[6] + 1000, "", true},
+			} {
+				got, complete := since(t, h, "room", c.seq)
+				got.check(t, strings.Split(c.want, "")...)
+				if complete != c.complete {
+					t.Errorf("since %d: complete %v, want %v", c.seq, complete, c.complete)
+				}
+			}
+			quickly.Drop()
+			slowly.Drop()
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
+	t.Run("goes on with what is published", func(t *testing.T) {
+		inBubble(t, fanout.Config{HistoryMessages: 10, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
+			var a peer
+			numbers := publish(t, h, "room", 0, "one", "two", "three")
+			c, complete := h.SubscribeSince("room", numbers[0], 1, false, &a)
+			if got := c.Pending(); got != 2 || !complete {
+				t.Errorf("%d pending, complete %v, want 2 and true", got, complete)
+			}
+			publish(t, h, "room", 0, "four")
+			synctest.Wait()
+			a.check(t, "two", "three", "four")
+		})
+	})
+
+	t.Run("is not complete where a message had no topic", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			c := h.Subscribe("room", 1, false, new(peer))
+			seq := publish(t, h, "room", 0, "one")[0]
+			synctest.Wait()
+			c.Drop()
+			if _, complete := since(t, h, "room", seq); !complete {
+				t.Error("not complete though nothing was published")
+			}
+			publish(t, h, "room", 0, "two")
+			if _, complete := since(t, h, "room", seq); complete {
+				t.Error("complete without a message that nobody got")
+			}
+		})
+	})
+
+	t.Run("is complete behind one that has ended", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			slow := peer{stalled: true}
+			c := h.Subscribe("room", 1, false, &slow)
+			seq := publish(t, h, "room", 0, "one")[0]
+			c.End()
+			publish(t, h, "room", 0, "two")
+			got, complete := since(t, h, "room", seq)
+			if got.check(t, "two"); !complete {
+				t.Error("not complete")
+			}
+			slow.take(c)
+			slow.check(t, "one")
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
+	t.Run("knows nothing of a topic before its begin", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			var a peer
+			h.Subscribe("hall", 1, false, &a)
+			before := publish(t, h, "hall", 0, "x")[0]
+			for seq, want := range map[uint64]bool{0: false, before - 1: false, before: true, before + 1: true} {
+				if _, complete := since(t, h, "room", seq); complete != want {
+					t.Errorf("since %d: complete %v, want %v", int(seq-before), complete, want)
+				}
+			}
+		})
+	})
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	cfg := fanout.Config{HistoryMessages: 3, HistoryAge: time.Minute}
+
+	t.Run("outlives subscribers", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			var a peer
+			c := h.Subscribe("room", 1, false, &a)
+			numbers := publish(t, h, "room", 0, "0", "1", "2", "3", "4")
+			synctest.Wait()
+			c.Drop()
+			wantStats(t, h, 1, 0, 1)
+			if got, want := maps.Collect(h.Topics()), map[string]int{"room": 0}; !maps.Equal(got, want) {
+				t.Errorf("topics %v, want %v", got, want)
+			}
+			got, complete := since(t, h, "room", 0)
+			got.check(t, "2", "3", "4")
+			if complete {
+				t.Error("complete without the first two")
+			}
+			got, complete = since(t, h, "room", numbers[1])
+			got.check(t, "2", "3", "4")
+			if !complete {
+				t.Error("not complete with all behind the second")
+			}
+		})
+	})
+
+	t.Run("is kept where nobody has ever subscribed", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			publish(t, h, "room", 0, "0", "1", "2", "3")
+			got, _ := since(t, h, "room", 0)
+			got.check(t, "1", "2", "3")
+		})
+	})
+
+	t.Run("is for newcomers what it is without the slow", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			slow := peer{stalled: true}
+			c := h.Subscribe("room", 1, false, &slow)
+			numbers := publish(t, h, "room", 0, "0", "1", "2", "3", "4")
+			synctest.Wait()
+			got, complete := since(t, h, "room", numbers[0])
+			got.check(t, "2", "3", "4")
+			if complete {
+				t.Error("complete without the second")
+			}
+			slow.take(c)
+			slow.check(t, "0", "1", "2", "3", "4")
+		})
+	})
+
+	t.Run("ages", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			publish(t, h, "room", 0, "0", "1")
+			time.Sleep(30 * time.Second)
+			last := publish(t, h, "room", 0, "2")[0]
+			time.Sleep(30*time.Second - 1)
+			got, _ := since(t, h, "room", 0)
+			got.check(t, "0", "1", "2")
+			time.Sleep(1)
+			got, _ = since(t, h, "room", 0)
+			got.check(t, "2")
+			time.Sleep(30*time.Second - 1)
+			wantStats(t, h, 1, 0, 1)
+			time.Sleep(1)
+			synctest.Wait()
+			wantStats(t, h, 0, 0, 0)
+			if _, complete := since(t, h, "room", last); !complete {
+				t.Error("not complete though nothing came since")
+			}
+		})
+	})
+
+	t.Run("ages while there are subscribers", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			var quick peer
+			slow := peer{stalled: true}
+			c := h.Subscribe("room", 1, false, &quick)
+			d := h.Subscribe("room", 2, false, &slow)
+			publish(t, h, "room", 0, "0", "1")
+			time.Sleep(time.Hour)
+			wantStats(t, h, 1, 2, 1) // for the slow
+			got, _ := since(t, h, "room", 0)
+			got.check(t)
+			slow.take(d)
+			slow.check(t, "0", "1")
+			wantStats(t, h, 1, 2, 0)
+			publish(t, h, "room", 0, "2")
+			time.Sleep(time.Hour)
+			wantStats(t, h, 1, 2, 1)
+			d.Drop()
+			wantStats(t, h, 1, 1, 0)
+			c.Drop()
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
+	t.Run("ages in many topics", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			const topics = 100
+			for i := range topics {
+				publish(t, h, fmt.Sprint(i), 0, "x")
+				if i%3 == 0 {
+					time.Sleep(time.Second)
+					publish(t, h, fmt.Sprint(i), 0, "y")
+				}
+			}
+			time.Sleep(time.Minute - 1)
+			left := 0
+			for range h.Topics() {
+				left++
+			}
+			if left != 1 {
+				t.Errorf("%d topics a moment before the last, want 1", left)
+			}
+			time.Sleep(1)
+			synctest.Wait()
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
+	t.Run("of a busy topic is its last minute", func(t *testing.T) {
+		inBubble(t, fanout.Config{HistoryMessages: 1 << 20, HistoryAge: time.Minute}, func(t *testing.T, h *fanout.Hub) {
+			for i := range 1000 {
+				publish(t, h, "room", 0, fmt.Sprint(i))
+				time.Sleep(100 * time.Millisecond)
+			}
+			got, _ := since(t, h, "room", 0)
+			want := make([]string, 0, 599)
+			for i := 401; i < 1000; i++ {
+				want = append(want, fmt.Sprint(i))
+			}
+			got.check(t, want...)
+			time.Sleep(time.Minute - 100*time.Millisecond)
+			synctest.Wait()
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
+	t.Run("ends with Close", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			publish(t, h, "room", 0, "0")
+			h.Close()
+			time.Sleep(time.Hour)
+			wantStats(t, h, 1, 0, 1) // nothing runs any more
+		})
+	})
+
+	t.Run("has compressed frames for whoever comes", func(t *testing.T) {
+		cfg := cfg
+		cfg.Deflate, cfg.DeflateFrom = true, 100
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			long := strings.Repeat("x", 100)
+			publish(t, h, "room", 0, long, "short", long)
+			var a, b peer
+			c, _ := h.SubscribeSince("room", 0, 1, true, &a)
+			a.take(c)
+			d, _ := h.SubscribeSince("room", 0, 1, false, &b)
+			b.take(d)
+			a.check(t, long, "short", long)
+			b.check(t, long, "short", long)
+			if a.frames != 2 || b.frames != 0 {
+				t.Errorf("%d and %d frames compressed, want 2 and 0", a.frames, b.frames)
+			}
+		})
+	})
+}
