@@ -1,0 +1,429 @@
+package fanout_test
+
+// Connections that do at random what connections do, all at once, and what each of their subscriptions got
+// held against what was published.
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/hail/internal/fanout"
+)
+
+func TestModel(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]fanout.Config{
+		"without bounds": {},
+		"messages":       {MaxMessages: 40},
+		"bytes":          {MaxBytes: 2 << 10},
+		"history":        {MaxBytes: 64 << 10, HistoryMessages: 20, HistoryAge: time.Hour},
+	} {
+		cfg.Deflate, cfg.DeflateFrom = true, 200
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+				m := &model{hub: h, cfg: cfg, seed: rand.Uint64()}
+				m.run(t)
+			})
+		})
+	}
+}
+
+// model is a run.
+type model struct {
+	hub     *fanout.Hub
+	cfg     fanout.Config
+	seed    uint64
+	clients []*client
+}
+
+// said is a published message.
+type said struct {
+	topic  string
+	seq    uint64
+	sender uint64
+	text   string
+}
+
+// client is a connection.
+type client struct {
+	m    *model
+	id   uint64
+	rng  *rand.Rand // of its own goroutine
+	said []said
+
+	mu   sync.Mutex
+	dice *rand.Rand // under mu
+	subs map[*fanout.Cursor]*sub
+	old  []*sub
+}
+
+// mode is how a subscription is read.
+type mode int
+
+const (
+	quick   mode = iota // all there is
+	slow                // a part of it
+	stalled             // nothing
+)
+
+// sub is a subscription and what it got. The numbers of begin and end are those before and after.
+type sub struct {
+	cursor   *fanout.Cursor
+	topic    string
+	deflate  bool
+	mode     mode
+	bytes    []byte
+	sends    []send
+	begin    [2]uint64
+	end      [2]uint64
+	since    uint64 // 0: none
+	complete bool
+	dropped  bool
+	behind   *fanout.BehindError
+}
+
+// send is a message of the connection's own: what has a number up to seq is before it.
+type send struct {
+	seq uint64
+	at  int // in bytes
+}
+
+func (c *client) Wake(cursor *fanout.Cursor) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.subs[cursor]
+	if s == nil {
+		return // it is just being made, or was dropped
+	}
+	switch s.mode {
+	case quick:
+		for c.takeLocked(s, math.MaxUint64, true) {
+		}
+	case slow:
+		c.takeLocked(s, math.MaxUint64, c.dice.IntN(2) == 0)
+	case stalled:
+		c.loseLocked(s)
+	}
+}
+
+// takeLocked takes what one Peek gives, or a part of it, and reports whether there may be more.
+func (c *client) takeLocked(s *sub, upto uint64, all bool) bool {
+	b, err := s.cursor.Peek(upto)
+	if err != nil {
+		c.loseLocked(s)
+		return false
+	}
+	n := len(b)
+	if !all && n > 0 {
+		n = c.dice.IntN(n) + 1
+	}
+	s.bytes = append(s.bytes, b[:s.cursor.Skip(n)]...)
+	return n > 0
+}
+
+// loseLocked drops a subscription that has fallen off.
+func (c *client) loseLocked(s *sub) {
+	if !s.cursor.Lost() || s.behind != nil {
+		return
+	}
+	_, err := s.cursor.Peek(0)
+	if !errors.As(err, &s.behind) {
+		panic(fmt.Sprintf("lost, but Peek says %v", err))
+	}
+	c.dropLocked(s)
+}
+
+func (c *client) dropLocked(s *sub) {
+	if s.end[0] == 0 {
+		s.end = [2]uint64{c.m.hub.Order(), math.MaxInt64}
+	}
+	s.dropped = true
+	s.cursor.Drop()
+	delete(c.subs, s.cursor)
+	c.old = append(c.old, s)
+}
+
+func (m *model) run(t *testing.T) {
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", m.seed)
+		}
+	}()
+	const clients, steps = 12, 200
+	var running sync.WaitGroup
+	for id := range uint64(clients) {
+		c := &client{m: m, id: id + 1, subs: make(map[*fanout.Cursor]*sub)}
+		c.rng, c.dice = rand.New(rand.NewPCG(m.seed, c.id)), rand.New(rand.NewPCG(c.id, m.seed))
+		m.clients = append(m.clients, c)
+	}
+	for _, c := range m.clients {
+		running.Go(func() {
+			for range steps {
+				c.step()
+			}
+		})
+	}
+	running.Wait()
+	synctest.Wait()
+	for _, c := range m.clients {
+		c.finish(t)
+	}
+	if m.cfg.HistoryAge == 0 {
+		wantStats(t, m.hub, 0, 0, 0)
+	} else {
+		time.Sleep(m.cfg.HistoryAge)
+		synctest.Wait()
+		wantStats(t, m.hub, 0, 0, 0)
+	}
+	m.check(t)
+}
+
+// step does something.
+func (c *client) step() {
+	switch n := c.rng.IntN(20); {
+	case n < 9:
+		c.publish()
+	case n == 9:
+		c.publishSeq()
+	case n < 13:
+		c.subscribe()
+	default:
+		c.change(n)
+	}
+}
+
+func (c *client) topic() string { return fmt.Sprint(min(c.rng.IntN(6), c.rng.IntN(6))) }
+
+// message returns a sender and a text that nobody else publishes.
+func (c *client) message() (sender uint64, text string) {
+	text = fmt.Sprintf("%d.%d", c.id, len(c.said))
+	if c.rng.IntN(16) == 0 {
+		text += strings.Repeat(" and so on", c.rng.IntN(60))
+	}
+	if c.rng.IntN(2) == 0 {
+		sender = c.id
+	}
+	return sender, text
+}
+
+func (c *client) publish() {
+	topic := c.topic()
+	for range c.rng.IntN(4) + 1 {
+		sender, m := c.message()
+		seq, err := c.m.hub.Publish(topic, text, []byte(m), sender)
+		if err != nil {
+			panic(err)
+		}
+		c.said = append(c.said, said{topic, seq, sender, m})
+		if c.m.hub.Order() < seq {
+			panic("a number above Order")
+		}
+	}
+}
+
+func (c *client) publishSeq() {
+	topic := c.topic()
+	sender, m := c.message()
+	var given uint64
+	seq, err := c.m.hub.PublishSeq(topic, sender, func(seq uint64) (byte, []byte) {
+		given = seq
+		return text, fmt.Append(nil, m, "#", seq)
+	})
+	if err != nil || seq != given {
+		panic(fmt.Sprint(seq, given, err))
+	}
+	c.said = append(c.said, said{topic, seq, sender, fmt.Sprint(m, "#", seq)})
+}
+
+func (c *client) subscribe() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.subs) > 4 {
+		return
+	}
+	h := c.m.hub
+	s := &sub{topic: c.topic(), deflate: c.rng.IntN(2) == 0, mode: mode(c.rng.IntN(3))}
+	s.begin[0] = h.Order()
+	if c.rng.IntN(3) == 0 {
+		s.since = s.begin[0] - c.rng.Uint64N(30)
+		s.cursor, s.complete = h.SubscribeSince(s.topic, s.since, c.id, s.deflate, c)
+	} else {
+		s.cursor = h.Subscribe(s.topic, c.id, s.deflate, c)
+	}
+	s.begin[1] = h.Order()
+	if s.cursor.Topic() != s.topic {
+		panic(s.cursor.Topic())
+	}
+	c.subs[s.cursor] = s
+	if s.mode == quick {
+		for c.takeLocked(s, math.MaxUint64, true) {
+		}
+	}
+}
+
+// change does something with one of the subscriptions.
+func (c *client) change(what int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs {
+		switch {
+		case what < 16:
+			c.sendLocked(s)
+		case what < 18:
+			if s.mode = mode(c.rng.IntN(3)); s.mode == quick {
+				for c.takeLocked(s, math.MaxUint64, true) {
+				}
+			}
+		case what == 18:
+			c.dropLocked(s)
+		case s.end[0] == 0:
+			s.end[0] = c.m.hub.Order()
+			s.cursor.End()
+			s.end[1] = c.m.hub.Order()
+		}
+		return // a map's first is a random one
+	}
+}
+
+// sendLocked sends a message of its own behind what was published before.
+func (c *client) sendLocked(s *sub) {
+	seq := c.m.hub.Order()
+	for c.takeLocked(s, seq, true) {
+	}
+	if s.behind == nil {
+		s.sends = append(s.sends, send{seq, len(s.bytes)})
+	}
+}
+
+// finish ends all subscriptions. Those that are quick have been woken for all there was.
+func (c *client) finish(t *testing.T) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs {
+		if n := s.cursor.Pending(); s.mode == quick && n != 0 {
+			t.Errorf("client %d on %q was not woken for %d messages", c.id, s.topic, n)
+		}
+		if s.end[0] == 0 {
+			s.end[0] = c.m.hub.Order()
+			s.cursor.End()
+			s.end[1] = s.end[0]
+		}
+		for c.takeLocked(s, math.MaxUint64, true) {
+		}
+		if s.behind != nil {
+			continue // dropped
+		}
+		if !s.cursor.Drained() {
+			t.Errorf("client %d on %q is not drained", c.id, s.topic)
+		}
+		c.old = append(c.old, s)
+	}
+}
+
+// check holds every subscription against what was published.
+func (m *model) check(t *testing.T) {
+	all := make(map[string][]said)
+	for _, c := range m.clients {
+		for _, s := range c.said {
+			all[s.topic] = append(all[s.topic], s)
+		}
+	}
+	for _, topic := range all {
+		slices.SortFunc(topic, func(a, b said) int { return cmp.Compare(a.seq, b.seq) })
+	}
+	var subs, got, lost, compressed int
+	for _, c := range m.clients {
+		for _, s := range c.old {
+			n, z, err := s.check(c.id, all[s.topic], m.cfg)
+			if err != nil {
+				t.Errorf("client %d on %q: %v", c.id, s.topic, err)
+			}
+			subs, got, compressed = subs+1, got+n, compressed+z
+			if s.behind != nil {
+				lost++
+			}
+		}
+	}
+	if got == 0 || compressed == 0 || lost == 0 && m.cfg.MaxMessages > 0 {
+		t.Errorf("%d subscriptions got %d messages, %d compressed, %d fell off: nothing was tested", subs, got, compressed, lost)
+	}
+}
+
+// check returns how many messages the subscription got, and how many of them compressed.
+func (s *sub) check(id uint64, all []said, cfg fanout.Config) (n, compressed int, err error) {
+	got, compressed, err := decode(s.bytes)
+	if err != nil {
+		return 0, 0, err
+	}
+	if compressed > 0 && !s.deflate {
+		return 0, 0, fmt.Errorf("%d compressed messages, unasked", compressed)
+	}
+	all = slices.DeleteFunc(slices.Clone(all), func(m said) bool { return m.sender == id })
+	find := func(seq uint64) int { // the first with a larger number
+		i, _ := slices.BinarySearchFunc(all, seq+1, func(m said, seq uint64) int { return cmp.Compare(m.seq, seq) })
+		return i
+	}
+	// Where it may begin, and where it has to have begun.
+	first, last := find(s.begin[0]), find(s.begin[1])
+	if s.since != 0 {
+		first = find(s.since)
+		if s.complete {
+			last = first
+		}
+	}
+	start := first
+	for len(got) > 0 && start < len(all) && all[start].text != got[0] {
+		start++
+	}
+	if len(got) == 0 {
+		start = last
+	}
+	if start > last {
+		return 0, 0, fmt.Errorf("begins with message %d, want %d to %d", start, first, last)
+	}
+	for i, text := range got {
+		if start+i == len(all) || all[start+i].text != text {
+			return 0, 0, fmt.Errorf("message %d is %.20q, not the one that follows on %.20q", i, text, got[max(0, i-1)])
+		}
+	}
+	end := start + len(got)
+	if end > find(s.end[1]) && len(got) > 0 {
+		return 0, 0, fmt.Errorf("ends with message %d, want %d at the most", end, find(s.end[1]))
+	}
+	if !s.dropped && end < find(s.end[0]) {
+		return 0, 0, fmt.Errorf("ends with message %d, want %d at the least", end, find(s.end[0]))
+	}
+	at, taken := 0, start
+	for _, send := range s.sends {
+		before, _, err := decode(s.bytes[at:send.at])
+		at, taken = send.at, taken+len(before)
+		if want := min(find(send.seq), find(s.end[0])); err != nil || taken < want && len(got) > 0 {
+			return 0, 0, fmt.Errorf("%d messages before one that was sent behind %d, %v", taken, want, err)
+		}
+	}
+	return len(got), compressed, s.checkBehind(cfg)
+}
+
+// checkBehind checks that it fell off with reason.
+func (s *sub) checkBehind(cfg fanout.Config) error {
+	switch b := s.behind; {
+	case b == nil:
+		return nil
+	case b.Topic != s.topic:
+		return fmt.Errorf("fell off %q", b.Topic)
+	case cfg.MaxMessages > 0 && b.Bound == fanout.Messages && b.Messages > cfg.MaxMessages:
+		return nil
+	case cfg.MaxBytes > 0 && b.Bound == fanout.Bytes:
+		return nil
+	}
+	return fmt.Errorf("fell off with bounds %d and %d: %v", cfg.MaxMessages, cfg.MaxBytes, s.behind)
+}
