@@ -67,6 +67,8 @@ const (
 	CauseShutdown
 	// CauseServerClosed: Server.Close cut it.
 	CauseServerClosed
+	// CauseSlowConsumer: published messages came faster than the peer took them; closed with 1013.
+	CauseSlowConsumer
 )
 
 var causeNames = [...]string{
@@ -83,6 +85,7 @@ var causeNames = [...]string{
 	CausePingTimeout:    "ping timeout",
 	CauseShutdown:       "shutdown",
 	CauseServerClosed:   "server closed",
+	CauseSlowConsumer:   "slow consumer",
 }
 
 // String returns the cause in words, such as "peer closed".

@@ -5,7 +5,6 @@ package hail
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"example.com/hail/internal/link"
 	"example.com/hail/internal/wire"
@@ -71,16 +69,11 @@ func (c *Conn) SendJSON(v any) error {
 }
 
 func (c *Conn) send(m Message, wait bool) error {
-	switch m.Type {
-	case MessageText:
-		if !utf8.Valid(m.Data) {
-			return errors.New("hail: text message is not valid UTF-8")
-		}
-	case MessageBinary:
-	default:
-		return fmt.Errorf("hail: message type %d is neither MessageText nor MessageBinary", m.Type)
+	first, err := m.first()
+	if err != nil {
+		return err
 	}
-	switch err := c.link.Send(m.Type == MessageText, m.Data, wait); err {
+	switch err := c.link.Send(first, m.Data, wait); err {
 	case nil:
 		c.shard.sent.Add(1)
 		return nil
@@ -203,6 +196,9 @@ func (c *Conn) open(r *http.Request) {
 	}
 	c.isOpen.Store(true)
 	s.stats.open.Add(1)
+	if s.hasToAll.Load() {
+		c.joinAll()
+	}
 	c.afterCall()
 }
 

@@ -32,7 +32,7 @@ type Handler struct {
 
 	// OnError is told what went wrong, before the close frame is sent: the error of a callback, a CloseError
 	// too, its panic as a *PanicError, or what rule or limit the peer broke. It may still send, but for
-	// MessageTimeout, which it is told of when the connection is over. A peer that is lost,
+	// MessageTimeout and a slow consumer, which it is told of when the connection is over. A peer that is lost,
 	// or cut for silence or for taking nothing, is not reported here: CloseInfo.Err says it.
 	// Default: Options.Logger at Error, or Debug for a CloseError.
 	OnError func(c *Conn, err error)

@@ -4,9 +4,14 @@ package hail
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
+
+	"example.com/hail/internal/wire"
 )
 
 // MessageType says whether a message is text or binary. It is the protocol engine's type.
@@ -40,6 +45,20 @@ func (m Message) String() string { return string(m.Data) }
 
 // JSON decodes the payload into v, as [json.Unmarshal] does, whose errors it returns.
 func (m Message) JSON(v any) error { return json.Unmarshal(m.Data, v) }
+
+// first returns the first byte of m's frame, or says what is wrong with m.
+func (m Message) first() (byte, error) {
+	switch m.Type {
+	case MessageText:
+		if !utf8.Valid(m.Data) {
+			return 0, errors.New("hail: text message is not valid UTF-8")
+		}
+		return wire.Fin | wire.Text, nil
+	case MessageBinary:
+		return wire.Fin | wire.Binary, nil
+	}
+	return 0, fmt.Errorf("hail: message type %d is neither MessageText nor MessageBinary", m.Type)
+}
 
 // What a Server says where a callback is left out.
 const (

@@ -46,6 +46,24 @@ type Options struct {
 	// as is queued while they grow. Negative: no limit. Default: 1048576 (1 MiB).
 	SendQueue int
 
+	// TopicBytes is how many bytes of a topic's messages, with their frame headers, are kept for subscribers that have not
+	// taken them; a connection that falls further behind is closed with 1013 and CauseSlowConsumer. Messages that are
+	// kept compressed too count twice. A message that alone is larger cannot be published.
+	// Negative: no limit. Default: 1048576 (1 MiB).
+	TopicBytes int
+
+	// TopicMessages is how many of a topic's messages are kept so. Negative: no limit. Default: 4096.
+	TopicMessages int
+
+	// MaxTopics is the most topics that a connection may be on. Negative: no limit. Default: 128.
+	MaxTopics int
+
+	// MaxTopicName is the longest name of a topic in bytes. Negative: no limit. Default: 256.
+	MaxTopicName int
+
+	// History is what a topic keeps for Conn.SubscribeSince. Default: nothing.
+	History History
+
 	// MaxConns is the most connections at a time; more get 503 with Retry-After, before the upgrade.
 	// Negative: no limit. Default: no limit.
 	MaxConns int
@@ -90,9 +108,21 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// History says what a topic keeps of its messages when all subscribers have them, or when there are none: the latest,
+// at most so many and no older than Age. Options.TopicBytes and TopicMessages bound it too.
+type History struct {
+	Messages int           // 0 or less: no history
+	Age      time.Duration // 0: the default where Messages is set, 5 minutes; negative: no history
+}
+
 const (
 	defaultReadLimit      = 64 << 10
 	defaultSendQueue      = 1 << 20
+	defaultTopicBytes     = 1 << 20
+	defaultTopicMessages  = 4096
+	defaultMaxTopics      = 128
+	defaultMaxTopicName   = 256
+	defaultHistoryAge     = 5 * time.Minute
 	defaultMessageTimeout = 30 * time.Second
 	defaultWriteTimeout   = 10 * time.Second
 	defaultPingInterval   = 25 * time.Second
@@ -104,6 +134,13 @@ const (
 func (o Options) withDefaults() Options {
 	or(&o.ReadLimit, defaultReadLimit)
 	or(&o.SendQueue, defaultSendQueue)
+	or(&o.TopicBytes, defaultTopicBytes)
+	or(&o.TopicMessages, defaultTopicMessages)
+	or(&o.MaxTopics, defaultMaxTopics)
+	or(&o.MaxTopicName, defaultMaxTopicName)
+	if o.History.Messages > 0 {
+		or(&o.History.Age, defaultHistoryAge)
+	}
 	or(&o.MaxConns, -1)
 	or(&o.MaxConnsPerIP, -1)
 	or(&o.MessageRate, -1)

@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"example.com/hail/internal/fanout"
 	"example.com/hail/internal/link"
 	"example.com/hail/internal/poll"
 )
@@ -43,6 +45,10 @@ type Server struct {
 	gate    gate
 	sweeper sweeper
 	stats   serverStats
+
+	hub      *fanout.Hub
+	toAll    sync.Once
+	hasToAll atomic.Bool // there was a broadcast
 }
 
 // setup reads the configuration, once. Wrong options panic, each time.
@@ -68,6 +74,16 @@ func (s *Server) setup() {
 			Poller:    &s.poller,
 			Engines:   &s.engines,
 		}
+		s.hub = fanout.New(fanout.Config{
+			MaxBytes:        max(o.TopicBytes, 0),
+			MaxMessages:     max(o.TopicMessages, 0),
+			HistoryMessages: o.History.Messages,
+			HistoryAge:      o.History.Age,
+			Deflate:         o.Compression,
+			DeflateFrom:     link.DeflateFrom,
+			Hidden:          broadcast,
+		})
+		s.link.Order = s.hub.Order
 		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
 		s.queueFull = fmt.Errorf("%w: %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
 		s.tooLarge = fmt.Errorf("%w: message alone is larger than %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
@@ -169,10 +185,11 @@ func (s *Server) Close() error {
 	return s.cutAll(CauseServerClosed, nil)
 }
 
-// halt waits for the goroutines that a server without connections is about to end.
+// halt waits for the goroutines that a server without connections is about to end. Nothing is published any more.
 func (s *Server) halt() {
 	s.sweeper.halt()
 	s.poller.Halt()
+	s.hub.Close()
 }
 
 // drain starts to close every connection, a few at a time.

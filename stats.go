@@ -19,7 +19,8 @@ type Stats struct {
 	Refused     uint64           // requests that became none
 	Received    uint64           // messages given to OnMessage
 	Sent        uint64           // messages queued by Send, TrySend and SendJSON
-	Undelivered uint64           // messages of those that the system had not taken when their connection ended
+	Published   uint64           // messages given to Publish, PublishSeq and Broadcast
+	Undelivered uint64           // messages, sent or published to a connection, that the system had not taken when it ended
 	BytesIn     uint64           // bytes read from connections, handshakes excepted
 	BytesOut    uint64           // bytes written to connections, handshakes excepted
 	Panics      uint64           // callbacks that panicked
@@ -27,12 +28,13 @@ type Stats struct {
 }
 
 type serverStats struct {
-	open     atomic.Int64
-	accepted atomic.Uint64
-	refused  atomic.Uint64
-	lost     atomic.Uint64
-	panics   atomic.Uint64
-	closed   [len(causeNames)]atomic.Uint64
+	open      atomic.Int64
+	accepted  atomic.Uint64
+	refused   atomic.Uint64
+	lost      atomic.Uint64
+	published atomic.Uint64
+	panics    atomic.Uint64
+	closed    [len(causeNames)]atomic.Uint64
 }
 
 func (s *serverStats) read(conns *registry) Stats {
@@ -40,6 +42,7 @@ func (s *serverStats) read(conns *registry) Stats {
 		Open:        int(s.open.Load()),
 		Accepted:    s.accepted.Load(),
 		Refused:     s.refused.Load(),
+		Published:   s.published.Load(),
 		Undelivered: s.lost.Load(),
 		Panics:      s.panics.Load(),
 		Closed:      make(map[Cause]uint64),

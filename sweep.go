@@ -169,7 +169,7 @@ func (c *Conn) taken() int {
 // failLate ends a connection from outside its goroutine: OnError has to wait until the callbacks' is free.
 func (c *Conn) failLate(info CloseInfo) {
 	if c.beginLate(info, info.Err) {
-		c.sendClose(info, link.CloseFrame{Drop: true})
+		c.sendClose(info, link.CloseFrame{Drop: true, Behind: info.Cause == CauseSlowConsumer})
 	}
 }
 

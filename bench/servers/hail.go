@@ -20,9 +20,6 @@ func hailPeer(s settings, reuse bool) peer {
 		},
 	}
 	return peer{serve: serveHTTP(server.ServeHTTP), publish: func(message []byte) {
-		m := hail.Message{Type: hail.MessageText, Data: message}
-		for c := range server.Conns() {
-			c.Send(m)
-		}
+		server.Broadcast(hail.Message{Type: hail.MessageText, Data: message})
 	}}
 }

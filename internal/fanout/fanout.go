@@ -142,8 +142,8 @@ func (h *Hub) Publish(topic string, first byte, payload []byte, sender uint64) (
 
 // PublishSeq does what [Hub.Publish] does for a message that carries its own number, which f builds. f runs under no
 // lock. Where other messages have passed the number meanwhile it is called again with a larger one;
-// what it returned last is published.
-func (h *Hub) PublishSeq(topic string, sender uint64, f func(seq uint64) (first byte, payload []byte)) (seq uint64, err error) {
+// what it returned last is published, or is the error.
+func (h *Hub) PublishSeq(topic string, sender uint64, f func(seq uint64) (first byte, payload []byte, err error)) (seq uint64, err error) {
 	const farthest = 20
 	for try := 0; ; try++ {
 		if h.closed.Load() {
@@ -152,7 +152,9 @@ func (h *Hub) PublishSeq(topic string, sender uint64, f func(seq uint64) (first 
 		// Each guess reaches further ahead of the others' messages than the last.
 		want := h.order.Load() + 1<<min(2*try, farthest)
 		m := message{sender: sender}
-		m.first, m.payload = f(want)
+		if m.first, m.payload, err = f(want); err != nil {
+			return 0, err
+		}
 		_, ok, err := h.publish(topic, &m, want)
 		switch {
 		case err != nil:

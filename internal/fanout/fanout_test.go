@@ -108,7 +108,7 @@ func TestPublish(t *testing.T) {
 			if _, err := h.Publish("room", text, nil, 0); err != fanout.ErrClosed {
 				t.Errorf("Publish: %v, want %v", err, fanout.ErrClosed)
 			}
-			_, err := h.PublishSeq("room", 0, func(uint64) (byte, []byte) { return text, nil })
+			_, err := h.PublishSeq("room", 0, func(uint64) (byte, []byte, error) { return text, nil, nil })
 			if err != fanout.ErrClosed {
 				t.Errorf("PublishSeq: %v, want %v", err, fanout.ErrClosed)
 			}
@@ -335,9 +335,9 @@ func TestPublishSeq(t *testing.T) {
 			h.Subscribe("room", 1, false, &a)
 			var given uint64
 			before := h.Order()
-			seq, err := h.PublishSeq("room", 0, func(seq uint64) (byte, []byte) {
+			seq, err := h.PublishSeq("room", 0, func(seq uint64) (byte, []byte, error) {
 				given = seq
-				return text, []byte("one")
+				return text, []byte("one"), nil
 			})
 			synctest.Wait()
 			if err != nil || seq != given || seq <= before || h.Order() != seq {
@@ -352,12 +352,12 @@ func TestPublishSeq(t *testing.T) {
 			var a peer
 			h.Subscribe("room", 1, false, &a)
 			var given []uint64
-			seq, err := h.PublishSeq("room", 0, func(seq uint64) (byte, []byte) {
+			seq, err := h.PublishSeq("room", 0, func(seq uint64) (byte, []byte, error) {
 				given = append(given, seq)
 				if len(given) <= 3 {
 					publish(t, h, "room", 0, slices.Repeat([]string{"x"}, 1<<(2*len(given)))...)
 				}
-				return text, []byte{byte('0' + len(given))}
+				return text, []byte{byte('0' + len(given))}, nil
 			})
 			synctest.Wait()
 			if err != nil || len(given) != 4 || !slices.IsSorted(given) || seq != given[3] {
@@ -369,7 +369,7 @@ func TestPublishSeq(t *testing.T) {
 
 	t.Run("leaves nothing where nobody subscribes", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			seq, err := h.PublishSeq("room", 0, func(uint64) (byte, []byte) { return text, nil })
+			seq, err := h.PublishSeq("room", 0, func(uint64) (byte, []byte, error) { return text, nil, nil })
 			if err != nil || seq != h.Order() {
 				t.Errorf("number %d, Order %d, %v", seq, h.Order(), err)
 			}

@@ -234,9 +234,9 @@ func (c *client) publishSeq() {
 	topic := c.topic()
 	sender, m := c.message()
 	var given uint64
-	seq, err := c.m.hub.PublishSeq(topic, sender, func(seq uint64) (byte, []byte) {
+	seq, err := c.m.hub.PublishSeq(topic, sender, func(seq uint64) (byte, []byte, error) {
 		given = seq
-		return text, fmt.Append(nil, m, "#", seq)
+		return text, fmt.Append(nil, m, "#", seq), nil
 	})
 	if err != nil || seq != given {
 		panic(fmt.Sprint(seq, given, err))

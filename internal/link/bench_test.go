@@ -47,7 +47,7 @@ func benchmarkSend(b *testing.B, neg link.Negotiation, p []byte) {
 	b.SetBytes(int64(len(p)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.Send(true, p, true); err != nil {
+		if err := s.Send(wire.Fin|wire.Text, p, true); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -98,7 +98,7 @@ func BenchmarkEcho(b *testing.B) {
 				cfg := usual()
 				cfg.Reuse = true
 				_, f := connect(b, server, peer, cfg, link.Negotiation{}, func(s *side, m link.Message) {
-					if err := s.Send(m.Text, m.Data, false); err != nil {
+					if err := s.Send(first(m), m.Data, false); err != nil {
 						b.Errorf("Send: %v", err)
 					}
 				})

@@ -16,6 +16,7 @@ type CloseFrame struct {
 	Code   int
 	Reason string
 	Drop   bool // do not wait for data that the peer has not taken for long
+	Behind bool // nor for anything published
 	Half   bool // end the sending direction behind it: the peer's close frame could not be found
 }
 
@@ -36,9 +37,20 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 		o.lost += countData(o.buf, 0)
 		o.buf.free()
 		o.buf = nil
+		if o.feeds != nil {
+			o.feeds.cut(o)
+			o.lost += o.feeds.dropAll()
+		}
+	}
+	if o.feeds != nil {
+		if f.Behind {
+			o.lost += o.feeds.dropAll()
+		}
+		o.feeds.endAll()
 	}
 	o.buf = o.buf.room(wire.FrameSize(wire.MaxControl))
 	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
+	c.stampLocked()
 	o.wake()
 	if !o.writing {
 		c.flushLocked(nil)
@@ -110,6 +122,10 @@ func (c *Conn) settle() {
 		o.hold.Stop()
 	}
 	o.lost += countData(o.w, o.off) + countData(o.buf, 0)
+	if o.feeds != nil {
+		o.lost += o.feeds.settle()
+		o.feeds = nil
+	}
 	o.buf.free()
 	o.ctl.free()
 	o.w.free()

@@ -110,6 +110,7 @@ type tracer struct {
 }
 
 func (o *tracer) Hangup(error) {}
+func (o *tracer) Slow(error)   {}
 func (o *tracer) Done()        { close(o.done) }
 
 func (o *tracer) Turn() bool {

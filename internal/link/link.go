@@ -20,6 +20,8 @@ var (
 	ErrClosed = errors.New("link: closed")
 	// ErrFull is Send's where the queue has no room, or had none for SendWait.
 	ErrFull = errors.New("link: queue full")
+	// ErrTopics is Listen's where the connection listens to as many topics as it may.
+	ErrTopics = errors.New("link: too many topics")
 	// ErrTooLarge is Send's for a message that the queue cannot hold even when empty.
 	ErrTooLarge = errors.New("link: message larger than the queue")
 )
@@ -52,7 +54,8 @@ type Config struct {
 	Clock      *Clock
 	Poller     *poll.Poller
 	Engines    *Engines
-	EngineOnly bool // no frame takes the hot path; for tests
+	Order      func() uint64 // the number of the message that was published last
+	EngineOnly bool          // no frame takes the hot path; for tests
 }
 
 // Owner is told of a link's events, from one goroutine at a time, Hangup excepted.
@@ -61,6 +64,9 @@ type Owner interface {
 	Turn() bool
 	// Hangup says that the peer has gone, where that is noticed during a Turn or before Start. It may come late.
 	Hangup(err error)
+	// Slow says that the peer takes published messages more slowly than they come: those that it has not
+	// taken are given up. It may be called by whoever publishes, and returns soon.
+	Slow(err error)
 	// Done is the last call: the transport has ended and nothing runs any more.
 	Done()
 }

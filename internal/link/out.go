@@ -16,8 +16,8 @@ const (
 	// More pongs than this are not kept for a peer that does not read: only the newest
 	// ping needs one (RFC 6455 section 5.5.3).
 	maxControlQueue = 4 << 10
-	// Compressing a shorter message gains nothing.
-	deflateFrom = 1 << 10
+	// DeflateFrom is the size of a message from which on it is worth compressing.
+	DeflateFrom = 1 << 10
 	// After so many writes a goroutine that only came to send hands the socket on.
 	maxWrites = 16
 )
@@ -44,16 +44,14 @@ type out struct {
 	room    chan struct{} // closed when a waiting Send should look again
 	quiet   chan struct{} // closed when nobody writes, for awaitQuiet
 	hold    *time.Timer   // ends held after holdTime
-	lost    int           // messages that were queued and not written
+	lost    int           // messages that were queued or published, and not written
+	feeds   *feeds        // nil until the connection listens to something
+	behind  error         // the owner has to be told: see fallBehind
 }
 
 // Send queues one message, and writes it unless somebody else does or a batch is being handled.
-// p is copied. With wait it waits for room.
-func (c *Conn) Send(text bool, p []byte, wait bool) error {
-	first := byte(wire.Fin | wire.Binary)
-	if text {
-		first = wire.Fin | wire.Text
-	}
+// first is the frame's first byte, without RSV1. p is copied. With wait it waits for room.
+func (c *Conn) Send(first byte, p []byte, wait bool) error {
 	if c.compresses(len(p)) {
 		z := newBuffer(len(p))
 		defer func() { z.free() }()
@@ -70,14 +68,22 @@ func (c *Conn) Send(text bool, p []byte, wait bool) error {
 	}
 	o.buf = o.buf.room(size)
 	o.buf.b = wire.AppendFrame(o.buf.b, first, p)
+	c.stampLocked()
 	c.pushLocked()
 	return nil
+}
+
+// stampLocked gives what was put into buf its place among published messages.
+func (c *Conn) stampLocked() {
+	if f := c.out.feeds; f != nil {
+		f.stamp(c.cfg.Order(), &c.out)
+	}
 }
 
 // compresses reports whether a message of n bytes is sent compressed. One that is no longer than the
 // window cannot refer farther back; the largest window is the compressor's own.
 func (c *Conn) compresses(n int) bool {
-	return c.window > 0 && n >= deflateFrom && (n <= c.window || c.window == wire.MaxWindow)
+	return c.window > 0 && n >= DeflateFrom && (n <= c.window || c.window == wire.MaxWindow)
 }
 
 // reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
@@ -119,8 +125,14 @@ func (c *Conn) reserve(size int, wait bool) error {
 	}
 }
 
-// queued returns the bytes of data that wait.
-func (o *out) queued() int { return o.buf.len() + o.w.len() - o.off }
+// queued returns the bytes of own data that wait, and of what is noted about them.
+func (o *out) queued() int {
+	n := o.buf.len() + o.w.len() - o.off
+	if o.feeds != nil {
+		n += markSize * len(o.feeds.marks)
+	}
+	return n
+}
 
 // control queues a ping or pong ahead of the data.
 func (c *Conn) control(op byte, p []byte) {
@@ -145,11 +157,14 @@ func (c *Conn) pong(p []byte) { c.control(wire.Pong, p) }
 
 // unlock frees mu, and then does what a flush has left to do: no system call stands under mu.
 func (c *Conn) unlock() {
-	after := c.out.after
-	c.out.after = nil
+	after, behind := c.out.after, c.out.behind
+	c.out.after, c.out.behind = nil, nil
 	c.out.mu.Unlock()
 	if after != nil {
 		after()
+	}
+	if behind != nil {
+		c.owner.Slow(behind)
 	}
 }
 
@@ -228,7 +243,11 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 			n, err = c.sock.Write(p)
 		}
 		o.mu.Lock()
-		o.off += n
+		if o.feeds != nil {
+			o.feeds.wrote(o, p, n)
+		} else {
+			o.off += n
+		}
 		if n > 0 {
 			c.traffic.Out.Add(uint64(n))
 			o.wake()
@@ -274,6 +293,9 @@ func (c *Conn) flushedLocked() {
 		*buf = nil
 	}
 	o.off, o.at, o.ctlEnd = 0, 0, 0
+	if o.feeds != nil {
+		o.feeds.reset()
+	}
 	if o.ending && !c.flags.closeSent.Load() {
 		c.Stamps.CloseSent.Set(c.cfg.Clock.Now())
 		c.flags.closeSent.Store(true)
@@ -286,22 +308,31 @@ func (c *Conn) flushedLocked() {
 	}
 }
 
-// next returns the bytes to write now: what is left of a frame, then control frames, then data.
+// next returns the bytes to write now.
 func (o *out) next() []byte {
+	if o.feeds != nil {
+		return o.feeds.nextBytes(o)
+	}
+	return o.nextOwn()
+}
+
+// nextOwn returns what is left of a frame, then control frames, then own data.
+func (o *out) nextOwn() []byte {
 	if o.off < o.w.len() {
 		if o.ctl.len() > 0 {
 			o.splice()
 		}
 		return o.w.b[o.off:]
 	}
+	written, control := o.w.len(), o.ctl.len()
 	o.w.free()
-	o.w, o.off, o.at, o.ctlEnd = nil, 0, 0, o.ctl.len()
+	o.w, o.off, o.at, o.ctlEnd = nil, 0, 0, control
 	if o.last {
 		return nil // nothing follows the close frame
 	}
 	o.last = o.ending
 	switch {
-	case o.ctl.len() == 0:
+	case control == 0:
 		o.w, o.buf = o.buf, nil
 	case o.buf.len() == 0:
 		o.w, o.ctl = o.ctl, nil
@@ -310,6 +341,9 @@ func (o *out) next() []byte {
 		o.w.b = append(o.w.b, o.buf.b...)
 		o.buf.free()
 		o.buf = nil
+	}
+	if o.feeds != nil {
+		o.feeds.loaded(written, control)
 	}
 	if o.w == nil {
 		return nil
@@ -332,6 +366,9 @@ func (o *out) splice() {
 	copy(o.w.b[o.at+len(ctl):], o.w.b[o.at:o.at+rest])
 	copy(o.w.b[o.at:], ctl)
 	o.ctlEnd = o.at + len(ctl)
+	if o.feeds != nil {
+		o.feeds.spliced(o.at, len(ctl))
+	}
 	o.ctl.free()
 	o.ctl = nil
 }

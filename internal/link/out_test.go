@@ -60,6 +60,7 @@ func (s *side) Turn() bool {
 }
 
 func (s *side) Hangup(error) {}
+func (s *side) Slow(error)   {}
 func (s *side) Done()        { close(s.done) }
 
 // far is the peer's end.
@@ -293,7 +294,7 @@ func TestManySenders(t *testing.T) {
 				for sender := range senders {
 					wg.Go(func() {
 						for seq := range each {
-							if err := s.Send(sender%2 == 0, numbered(sender, seq, sizes[(sender+seq)%len(sizes)]), true); err != nil {
+							if err := s.Send(first(link.Message{Text: sender%2 == 0}), numbered(sender, seq, sizes[(sender+seq)%len(sizes)]), true); err != nil {
 								t.Errorf("sender %d, message %d: %v", sender, seq, err)
 								return
 							}
@@ -354,10 +355,10 @@ func stall(t *testing.T, cfg link.Config) (s *side, f *far, sent int) {
 	server, peer := memory(t, 1000)
 	s, f = connect(t, server, peer, cfg, link.Negotiation{}, nil)
 	for {
-		err := s.Send(false, numbered(0, sent, 992), false)
+		err := s.Send(wire.Fin|wire.Binary, numbered(0, sent, 992), false)
 		if err == link.ErrFull {
 			synctest.Wait() // the pipe may take a little more
-			if err = s.Send(false, numbered(0, sent, 992), false); err == link.ErrFull {
+			if err = s.Send(wire.Fin|wire.Binary, numbered(0, sent, 992), false); err == link.ErrFull {
 				return s, f, sent
 			}
 		}
@@ -390,7 +391,7 @@ func TestStalledPeer(t *testing.T) {
 	// sending starts a Send that has to wait.
 	sending := func(t *testing.T, s *side) <-chan error {
 		result := make(chan error, 1)
-		go func() { result <- s.Send(false, message, true) }()
+		go func() { result <- s.Send(wire.Fin|wire.Binary, message, true) }()
 		synctest.Wait()
 		select {
 		case err := <-result:
@@ -414,18 +415,18 @@ func TestStalledPeer(t *testing.T) {
 
 	bubble("without wait", limited, func(t *testing.T, s *side, _ *far, _ int) {
 		start := time.Now()
-		wantErr(t, "Send", s.Send(false, message, false), link.ErrFull)
+		wantErr(t, "Send", s.Send(wire.Fin|wire.Binary, message, false), link.ErrFull)
 		wantAfter(t, start, 0)
 	})
 	bubble("full after SendWait", limited, func(t *testing.T, s *side, _ *far, _ int) {
 		start := time.Now()
-		wantErr(t, "Send", s.Send(false, message, true), link.ErrFull)
+		wantErr(t, "Send", s.Send(wire.Fin|wire.Binary, message, true), link.ErrFull)
 		wantAfter(t, start, 3*time.Second)
 	})
 	bubble("a wait that makes no room counts on", limited, func(t *testing.T, s *side, peer *far, _ int) {
 		start := time.Now()
 		result := make(chan error, 1)
-		go func() { result <- s.Send(false, make([]byte, 9000), true) }()
+		go func() { result <- s.Send(wire.Fin|wire.Binary, make([]byte, 9000), true) }()
 		for range 2 {
 			time.Sleep(time.Second)
 			io.ReadFull(peer.nc, make([]byte, 100)) // wakes it, in vain
@@ -460,7 +461,7 @@ func TestStalledPeer(t *testing.T) {
 	bubble("many wait", forever, func(t *testing.T, s *side, peer *far, sent int) {
 		var wg sync.WaitGroup
 		for range 50 {
-			wg.Go(func() { wantErr(t, "Send", s.Send(false, message, true), nil) })
+			wg.Go(func() { wantErr(t, "Send", s.Send(wire.Fin|wire.Binary, message, true), nil) })
 		}
 		synctest.Wait()
 		for range sent + 50 {
@@ -473,7 +474,7 @@ func TestStalledPeer(t *testing.T) {
 	bubble("too large", limited, func(t *testing.T, s *side, _ *far, _ int) {
 		start := time.Now()
 		for _, wait := range []bool{false, true} {
-			wantErr(t, "Send of what is over the limit", s.Send(false, make([]byte, 10_000), wait), link.ErrTooLarge)
+			wantErr(t, "Send of what is over the limit", s.Send(wire.Fin|wire.Binary, make([]byte, 10_000), wait), link.ErrTooLarge)
 		}
 		wantAfter(t, start, 0)
 	})
@@ -483,7 +484,7 @@ func TestStalledPeer(t *testing.T) {
 			t.Error("CloseWith = false, want true")
 		}
 		wantErr(t, "Send", <-result, link.ErrClosed)
-		wantErr(t, "Send after it", s.Send(false, message, true), link.ErrClosed)
+		wantErr(t, "Send after it", s.Send(wire.Fin|wire.Binary, message, true), link.ErrClosed)
 		wantAfter(t, start, 0)
 	})
 	bubble("cut while it waits", forever, func(t *testing.T, s *side, _ *far, sent int) {
@@ -491,7 +492,7 @@ func TestStalledPeer(t *testing.T) {
 		s.Cut()
 		wantErr(t, "Send", <-result, link.ErrClosed)
 		<-s.done
-		wantErr(t, "Send after Done", s.Send(false, message, true), link.ErrClosed)
+		wantErr(t, "Send after Done", s.Send(wire.Fin|wire.Binary, message, true), link.ErrClosed)
 	})
 	bubble("the peer vanishes while it waits", forever, func(t *testing.T, s *side, peer *far, _ int) {
 		result := sending(t, s)
@@ -517,7 +518,7 @@ func TestStalledPeer(t *testing.T) {
 			server, peer := memory(t, 1000)
 			s, _ := connect(t, server, peer, usual(), link.Negotiation{}, nil)
 			for range 1000 {
-				wantErr(t, "Send", s.Send(false, message, false), nil)
+				wantErr(t, "Send", s.Send(wire.Fin|wire.Binary, message, false), nil)
 			}
 		})
 	})
@@ -533,8 +534,8 @@ func TestStalledPeer(t *testing.T) {
 				for wire.FrameSize(fits+1) <= limit {
 					fits++
 				}
-				wantErr(t, fmt.Sprintf("limit %d: Send of %d bytes", limit, fits), s.Send(false, make([]byte, fits), false), nil)
-				wantErr(t, fmt.Sprintf("limit %d: Send of %d bytes", limit, fits+1), s.Send(false, make([]byte, fits+1), true), link.ErrTooLarge)
+				wantErr(t, fmt.Sprintf("limit %d: Send of %d bytes", limit, fits), s.Send(wire.Fin|wire.Binary, make([]byte, fits), false), nil)
+				wantErr(t, fmt.Sprintf("limit %d: Send of %d bytes", limit, fits+1), s.Send(wire.Fin|wire.Binary, make([]byte, fits+1), true), link.ErrTooLarge)
 				if h, _, err := f.frame(); h.Length != uint64(fits) || err != nil {
 					t.Errorf("limit %d: the peer reads %d bytes, %v, want %d", limit, h.Length, err, fits)
 				}
@@ -557,7 +558,7 @@ func TestControlGoesFirst(t *testing.T) {
 				count, total := 0, 0
 				for round := 0; total < 20*max(pipe, 2000); round++ {
 					size := sizes[round%len(sizes)]
-					if err := s.Send(false, numbered(0, count, size), false); err != nil {
+					if err := s.Send(wire.Fin|wire.Binary, numbered(0, count, size), false); err != nil {
 						t.Fatalf("Send: %v", err)
 					}
 					count++
@@ -619,9 +620,9 @@ func TestControlGoesFirst(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server, peer := memory(t, 100)
 			s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
-			s.Send(false, numbered(0, 0, 10_000), false) // takes more than one write
+			s.Send(wire.Fin|wire.Binary, numbered(0, 0, 10_000), false) // takes more than one write
 			for seq := 1; seq < 20; seq++ {
-				s.Send(false, numbered(0, seq, 500), false)
+				s.Send(wire.Fin|wire.Binary, numbered(0, seq, 500), false)
 			}
 			synctest.Wait()
 			s.Ping()
@@ -639,7 +640,7 @@ func TestControlGoesFirst(t *testing.T) {
 		s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
 		const count = 4000
 		for seq := range count {
-			s.Send(false, numbered(0, seq, 1000+seq%7), false)
+			s.Send(wire.Fin|wire.Binary, numbered(0, seq, 1000+seq%7), false)
 		}
 		s.Ping()
 		s.CloseWith(link.CloseFrame{Code: 1000})
@@ -698,7 +699,7 @@ func TestPingFlood(t *testing.T) {
 				server, peer := memory(t, pipe)
 				s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
 				if data {
-					s.Send(false, numbered(0, 0, 50_000), false)
+					s.Send(wire.Fin|wire.Binary, numbered(0, 0, 50_000), false)
 				}
 				sent := 0
 				for i := range pings {
@@ -721,7 +722,7 @@ func TestPingFlood(t *testing.T) {
 		t.Parallel()
 		server, peer := overTCP(t, 8<<10)
 		s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
-		s.Send(false, numbered(0, 0, 4<<20), false)
+		s.Send(wire.Fin|wire.Binary, numbered(0, 0, 4<<20), false)
 		for i := range pings {
 			f.send(masked(wire.Fin|wire.Ping, ping(i)))
 		}
@@ -747,7 +748,7 @@ func TestPingsDoNotStarveData(t *testing.T) {
 		s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
 		const count, rounds = 100, 1000
 		for seq := range count {
-			s.Send(false, numbered(0, seq, 1000), false)
+			s.Send(wire.Fin|wire.Binary, numbered(0, seq, 1000), false)
 		}
 		flood := bytes.Repeat(masked(wire.Fin|wire.Ping, make([]byte, 125)), 40)
 		next := 0
@@ -783,7 +784,7 @@ func TestCloseWith(t *testing.T) {
 			server, peer := memory(t, 500)
 			s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
 			for seq := range 30 {
-				s.Send(false, numbered(0, seq, 900), false)
+				s.Send(wire.Fin|wire.Binary, numbered(0, seq, 900), false)
 			}
 			synctest.Wait()
 			if !s.CloseWith(link.CloseFrame{Code: 4000, Reason: "bye"}) {
@@ -793,7 +794,7 @@ func TestCloseWith(t *testing.T) {
 				t.Error("the second CloseWith = true, want false")
 			}
 			s.Ping()
-			if err := s.Send(false, nil, false); err != link.ErrClosed {
+			if err := s.Send(wire.Fin|wire.Binary, nil, false); err != link.ErrClosed {
 				t.Errorf("Send = %v, want %v", err, link.ErrClosed)
 			}
 			if s.CloseSent() {
@@ -826,7 +827,7 @@ func TestCloseWith(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server, peer := memory(t, 500)
 			s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
-			s.Send(false, numbered(0, 0, 5000), false)
+			s.Send(wire.Fin|wire.Binary, numbered(0, 0, 5000), false)
 			s.CloseWith(link.CloseFrame{Code: 1002, Half: true})
 			stream, err := io.ReadAll(f.nc)
 			all := parse(t, stream)
@@ -845,7 +846,7 @@ func TestCloseWith(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server, peer := memory(t, 500)
 			s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
-			s.Send(false, numbered(0, 0, 5000), false)
+			s.Send(wire.Fin|wire.Binary, numbered(0, 0, 5000), false)
 			f.send(masked(wire.Fin|wire.Close, []byte("\x03\xe8")))
 			synctest.Wait()
 			if stream, err := io.ReadAll(f.nc); err != nil || len(parse(t, stream)) != 2 {
@@ -866,7 +867,7 @@ func TestCloseWith(t *testing.T) {
 				var wg sync.WaitGroup
 				for sender := range 4 {
 					wg.Go(func() {
-						for seq := 0; s.Send(false, numbered(sender, seq, seq%700), true) == nil; seq++ {
+						for seq := 0; s.Send(wire.Fin|wire.Binary, numbered(sender, seq, seq%700), true) == nil; seq++ {
 							if accepted.Add(1) == 300 {
 								s.CloseWith(link.CloseFrame{Code: 1001})
 							}
@@ -905,7 +906,7 @@ func TestUndelivered(t *testing.T) {
 				s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
 				const count = 40
 				for seq := range count {
-					s.Send(false, numbered(0, seq, 496), false) // frames of 508 bytes
+					s.Send(wire.Fin|wire.Binary, numbered(0, seq, 496), false) // frames of 508 bytes
 					if seq%8 == 0 {
 						s.Ping()
 					}
@@ -936,7 +937,7 @@ func TestUndelivered(t *testing.T) {
 				s, f := connect(t, server, peer, usual(), link.Negotiation{}, nil)
 				const count = 30
 				for seq := range count {
-					s.Send(false, numbered(0, seq, 496), false)
+					s.Send(wire.Fin|wire.Binary, numbered(0, seq, 496), false)
 					synctest.Wait()
 				}
 				time.Sleep(stood)
@@ -974,7 +975,7 @@ func TestUndelivered(t *testing.T) {
 				var wg sync.WaitGroup
 				for sender := range 4 {
 					wg.Go(func() {
-						for seq := 0; s.Send(false, numbered(sender, seq, seq*17%1500), true) == nil; seq++ {
+						for seq := 0; s.Send(wire.Fin|wire.Binary, numbered(sender, seq, seq*17%1500), true) == nil; seq++ {
 							if accepted.Add(1) == int64(10+20*round) {
 								go s.Cut()
 							}
@@ -1017,7 +1018,7 @@ func batch(texts ...string) (b []byte) {
 
 func TestBatch(t *testing.T) {
 	t.Parallel()
-	echo := func(s *side, m link.Message) { s.Send(m.Text, m.Data, true) }
+	echo := func(s *side, m link.Message) { s.Send(first(m), m.Data, true) }
 	t.Run("one write", func(t *testing.T) {
 		t.Parallel()
 		ten := strings.Split("0123456789", "")
@@ -1068,7 +1069,7 @@ func TestBatch(t *testing.T) {
 			counting := &counted{Conn: server}
 			_, f := connect(t, counting, peer, usual(), link.Negotiation{}, func(s *side, m link.Message) {
 				if string(m.Data) != "quiet" {
-					s.Send(m.Text, m.Data, true)
+					s.Send(first(m), m.Data, true)
 				}
 			})
 			before, start := counting.writes.Load(), time.Now()
@@ -1088,7 +1089,7 @@ func TestBatch(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server, peer := memory(t, 0)
 			_, f := connect(t, server, peer, usual(), link.Negotiation{}, func(s *side, m link.Message) {
-				s.Send(m.Text, m.Data, true)
+				s.Send(first(m), m.Data, true)
 				time.Sleep(10 * time.Millisecond)
 			})
 			start := time.Now()
@@ -1109,7 +1110,7 @@ func TestBatch(t *testing.T) {
 			start := time.Now()
 			f.send(batch("a", "b"))
 			synctest.Wait()
-			s.Send(true, []byte("from outside"), true)
+			s.Send(wire.Fin|wire.Text, []byte("from outside"), true)
 			_, p, err := f.frame()
 			if got := time.Since(start); got > time.Millisecond || string(p) != "from outside" || err != nil {
 				t.Errorf("%q, %v after %v, want it within a millisecond", p, err, got)
@@ -1121,7 +1122,7 @@ func TestBatch(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server, peer := memory(t, 0)
 			_, f := connect(t, server, peer, usual(), link.Negotiation{}, func(s *side, m link.Message) {
-				s.Send(m.Text, m.Data, true)
+				s.Send(first(m), m.Data, true)
 				time.Sleep(10 * time.Millisecond)
 			})
 			start := time.Now()
@@ -1137,7 +1138,7 @@ func TestBatch(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server, peer := memory(t, 0)
 			s, f := connect(t, server, peer, usual(), link.Negotiation{}, func(s *side, m link.Message) {
-				s.Send(m.Text, m.Data, true)
+				s.Send(first(m), m.Data, true)
 				if string(m.Data) == "b" {
 					s.CloseWith(link.CloseFrame{Code: 1000})
 				}
@@ -1166,7 +1167,7 @@ func TestBatch(t *testing.T) {
 			// TCP takes what is held at once; memory has to be waited for.
 			wait := name == "memory"
 			_, f := connect(t, server, peer, cfg, link.Negotiation{}, func(s *side, m link.Message) {
-				errs <- s.Send(m.Text, bytes.Repeat(m.Data, 40), wait)
+				errs <- s.Send(first(m), bytes.Repeat(m.Data, 40), wait)
 			})
 			f.send(batch(strings.Split(strings.Repeat("x", 40), "")...))
 			for i := range 40 {
@@ -1180,4 +1181,12 @@ func TestBatch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// first returns the first byte of a frame that sends m back.
+func first(m link.Message) byte {
+	if m.Text {
+		return wire.Fin | wire.Text
+	}
+	return wire.Fin | wire.Binary
 }

@@ -1,0 +1,342 @@
+package link
+
+// Published frames: what a connection takes from logs that it shares with others, in their order
+// with the frames of its own.
+
+import (
+	"math"
+	"slices"
+
+	"example.com/hail/internal/wire"
+)
+
+// Feed is a place in a topic's log of frames. The link calls it with its sending half locked.
+type Feed interface {
+	// Topic returns the topic's name.
+	Topic() string
+	// Peek returns frames to write next, of messages with numbers up to upto. Its error says that what comes
+	// next is not in the log any more.
+	Peek(upto uint64) ([]byte, error)
+	// Skip moves past n bytes of them, and returns where the frame ends of which the last is a part.
+	Skip(n int) (end int)
+	// Pending returns how many messages are to be taken.
+	Pending() int
+	// Lost reports whether Peek would fail.
+	Lost() bool
+	// End lets nothing join the feed that is published later, Drop gives it up with what is pending.
+	End()
+	Drop()
+	// Drained reports whether an ended feed has nothing left.
+	Drained() bool
+}
+
+// feeds are what a connection listens to, and how that goes between its own frames. It is part of out.
+type feeds struct {
+	list []listener
+	next int // where in list to look next
+
+	// Own bytes are counted from the start of out.w; base is where that lies, with all that was before it.
+	base  int
+	marks []mark
+	lim   int // w.b[:lim] may be written: what was published before it is
+
+	source  source  // of the bytes that are being written
+	from    Feed    // where source is feedSource
+	rest    *buffer // of a frame of a feed's that was written in part
+	restOff int
+}
+
+type listener struct {
+	Feed
+	ended bool
+}
+
+// mark says that before own bytes up to end those messages go that have numbers up to upto.
+type mark struct {
+	upto uint64
+	end  int
+}
+
+const markSize = 16
+
+type source int
+
+const (
+	ownSource source = iota
+	feedSource
+	restSource
+)
+
+// Listen adds the feed that open makes, unless the connection listens to that topic already. most bounds how
+// many topics it may listen to, but for those that free names; negative: none.
+func (c *Conn) Listen(topic string, most int, free string, open func() Feed) error {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	if o.ending || o.err != nil {
+		return ErrClosed
+	}
+	f := o.feeds
+	if f == nil {
+		f = &feeds{base: 0, lim: o.w.len()}
+		if own := o.w.len() + o.buf.len(); own > 0 {
+			f.marks = append(f.marks, mark{0, own})
+		}
+		o.feeds = f
+	}
+	joined := 0
+	for _, l := range f.list {
+		if l.ended {
+			continue
+		}
+		name := l.Topic()
+		if name == topic {
+			return nil
+		}
+		if name != free {
+			joined++
+		}
+	}
+	if most >= 0 && joined >= most && topic != free {
+		return ErrTopics
+	}
+	f.list = append(f.list, listener{Feed: open()})
+	c.pushLocked() // there may be something for it already
+	return nil
+}
+
+// Unlisten ends the feed of a topic. What was published before is still written.
+func (c *Conn) Unlisten(topic string) error {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ending || o.err != nil {
+		return ErrClosed
+	}
+	if o.feeds == nil {
+		return nil
+	}
+	for i, l := range o.feeds.list {
+		if !l.ended && l.Topic() == topic {
+			o.feeds.end(i)
+			break
+		}
+	}
+	return nil
+}
+
+// Topics returns the topics that the connection listens to, in the order in which it joined them.
+func (c *Conn) Topics() []string {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.feeds == nil {
+		return nil
+	}
+	var names []string
+	for _, l := range o.feeds.list {
+		if !l.ended {
+			names = append(names, l.Topic())
+		}
+	}
+	return names
+}
+
+// WakeFeed says that f may have something to write, or has lost it.
+func (c *Conn) WakeFeed(f Feed) {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	switch {
+	case o.err != nil || o.feeds == nil:
+	case !o.writing:
+		c.pushLocked()
+	case f.Lost():
+		_, err := f.Peek(math.MaxUint64)
+		o.fallBehind(err)
+	}
+}
+
+// Compresses reports whether feeds may have frames that are compressed with the largest window.
+func (c *Conn) Compresses() bool { return c.window == wire.MaxWindow }
+
+// end ends a feed, and forgets it where nothing is left to take.
+func (f *feeds) end(i int) {
+	f.list[i].End()
+	f.list[i].ended = true
+	if f.list[i].Drained() {
+		f.list = slices.Delete(f.list, i, i+1)
+	}
+}
+
+// endAll ends all feeds.
+func (f *feeds) endAll() {
+	for i := len(f.list) - 1; i >= 0; i-- {
+		if !f.list[i].ended {
+			f.end(i)
+		}
+	}
+}
+
+// dropAll gives all feeds up, and returns how many messages they had left.
+func (f *feeds) dropAll() (lost int) {
+	for _, l := range f.list {
+		lost += l.Pending()
+		l.Drop()
+	}
+	f.list = nil
+	return lost
+}
+
+// fallBehind gives published messages up for a connection that was too slow for them.
+func (o *out) fallBehind(err error) {
+	o.lost += o.feeds.dropAll()
+	o.behind = err
+}
+
+// stamp notes that own bytes have been queued: they follow what has been published until now.
+func (f *feeds) stamp(order uint64, o *out) {
+	end := f.base + o.w.len() + o.buf.len()
+	if n := len(f.marks); n > 0 && f.marks[n-1].upto == order {
+		f.marks[n-1].end = end
+		return
+	}
+	f.marks = append(f.marks, mark{order, end})
+}
+
+// spliced notes that n bytes of control frames went in front of the own byte at a place in out.w.
+func (f *feeds) spliced(at, n int) {
+	f.shift(at, n)
+	if at < f.lim {
+		f.lim += n
+	}
+}
+
+// loaded notes that out.w has new bytes in place of those that were written, the first of them control frames.
+func (f *feeds) loaded(written, control int) {
+	f.base += written
+	f.shift(0, control)
+	f.lim = control
+}
+
+// shift moves the marks of the own bytes from a place in out.w on.
+func (f *feeds) shift(at, n int) {
+	for i := range f.marks {
+		if f.marks[i].end > f.base+at {
+			f.marks[i].end += n
+		}
+	}
+}
+
+// cut notes that the bytes in out.buf are gone.
+func (f *feeds) cut(o *out) {
+	end := f.base + o.w.len()
+	for i, m := range f.marks {
+		if m.end > end {
+			f.marks[i].end = end
+			f.marks = f.marks[:i+1]
+			return
+		}
+	}
+}
+
+// reset notes that no own bytes are left.
+func (f *feeds) reset() {
+	f.base, f.lim = 0, 0
+	if f.marks = f.marks[:0]; cap(f.marks) > 16 {
+		f.marks = nil
+	}
+}
+
+// nextBytes returns what to write next: the rest of a frame, own frames, or published ones that go before them.
+func (f *feeds) nextBytes(o *out) []byte {
+	if f.restOff < f.rest.len() {
+		f.source = restSource
+		return f.rest.b[f.restOff:]
+	}
+	own := o.nextOwn()
+	if len(own) == 0 && o.last {
+		return nil
+	}
+	for len(own) == 0 || o.off >= f.lim {
+		upto := uint64(math.MaxUint64)
+		if len(own) > 0 && len(f.marks) > 0 {
+			upto = f.marks[0].upto
+		}
+		p, err := f.peek(upto)
+		switch {
+		case err != nil:
+			o.fallBehind(err)
+			continue
+		case len(p) > 0:
+			f.source = feedSource
+			return p
+		case len(own) == 0:
+			return nil
+		}
+		f.advance(o.w.len())
+	}
+	f.source = ownSource
+	return o.w.b[o.off:f.lim]
+}
+
+// advance lets the own bytes of the first mark be written, of n that are there.
+func (f *feeds) advance(n int) {
+	if len(f.marks) == 0 {
+		f.lim = n
+		return
+	}
+	f.lim = min(n, f.marks[0].end-f.base)
+	if f.marks[0].end-f.base <= n {
+		f.marks = f.marks[1:]
+	}
+}
+
+// peek returns frames of one of the feeds.
+func (f *feeds) peek(upto uint64) ([]byte, error) {
+	for i := 0; i < len(f.list); {
+		at := (f.next + i) % len(f.list)
+		l := f.list[at]
+		p, err := l.Peek(upto)
+		if err != nil || len(p) > 0 {
+			f.next, f.from = at, l.Feed
+			return p, err
+		}
+		if l.ended && l.Drained() {
+			f.list = slices.Delete(f.list, at, at+1)
+			f.next, i = 0, 0
+			continue
+		}
+		i++
+	}
+	return nil, nil
+}
+
+// wrote notes that n bytes of p were written, which nextBytes gave.
+func (f *feeds) wrote(o *out, p []byte, n int) {
+	switch f.source {
+	case ownSource:
+		o.off += n
+	case restSource:
+		if f.restOff += n; f.restOff == f.rest.len() {
+			f.rest.free()
+			f.rest, f.restOff = nil, 0
+		}
+	case feedSource:
+		// The log may forget the rest of a frame before the peer takes it.
+		if end := f.from.Skip(n); end > n {
+			f.rest = newBuffer(end - n)
+			f.rest.b = append(f.rest.b, p[n:end]...)
+		}
+	}
+}
+
+// settle gives everything up, and returns how many messages were not written.
+func (f *feeds) settle() (lost int) {
+	if f.restOff < f.rest.len() {
+		lost++
+	}
+	f.rest.free()
+	f.rest = nil
+	return lost + f.dropAll()
+}

@@ -1,0 +1,213 @@
+package hail
+
+// Topics: what is published once, and written to each who listens.
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"unicode/utf8"
+
+	"example.com/hail/internal/fanout"
+	"example.com/hail/internal/link"
+)
+
+// broadcast is the topic that every open connection is on, once there was a broadcast. It is no user's: a
+// topic's name is valid UTF-8.
+const broadcast = "\xff"
+
+// Broadcast publishes m to every open connection, as Conns has them. It is [Server.Publish] to a topic that all are on.
+func (s *Server) Broadcast(m Message) error {
+	s.setup()
+	s.toAll.Do(func() {
+		s.hasToAll.Store(true) // from now on each connection joins when it opens
+		for c := range s.Conns() {
+			c.joinAll()
+		}
+	})
+	return s.publish(broadcast, m, 0)
+}
+
+// Publish sends m to all connections that are subscribed to the topic, in the order in which the topic's messages are
+// published, and copies its data. It waits for no peer: a connection that does not take its messages keeps nothing but
+// its place in the topic's log. When more has been published since than Options.TopicBytes or TopicMessages, the
+// connection is closed with 1013 and CauseSlowConsumer. Where messages are published faster than they can be
+// written to anyone, Publish takes part in the writing, and may wait some milliseconds for other goroutines that do.
+//
+// What one goroutine publishes and sends arrives at a connection in that order. The error is ErrServerClosed, or says
+// what is wrong with the topic or m; a topic that nobody is subscribed to is none.
+func (s *Server) Publish(topic string, m Message) error {
+	s.setup()
+	if err := s.checkTopic(topic); err != nil {
+		return err
+	}
+	return s.publish(topic, m, 0)
+}
+
+// PublishSeq is Publish for a message that carries its own sequence number, by which [Conn.SubscribeSince] can
+// resume. message builds it, and is called again with a larger number where other messages of the topic came first: it
+// should be quick. Sequence numbers rise with each message of the server, also over restarts, but have gaps in a topic;
+// they are below 2^53, so JavaScript has them exactly.
+func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) error {
+	s.setup()
+	if err := s.checkTopic(topic); err != nil {
+		return err
+	}
+	_, err := s.hub.PublishSeq(topic, 0, func(seq uint64) (byte, []byte, error) {
+		m := message(seq)
+		first, err := m.first()
+		return first, m.Data, err
+	})
+	return s.published(err)
+}
+
+// Topics returns the topics with subscribers, each with the number of these. The loop holds no lock; it may miss
+// topics that come or go while it runs.
+func (s *Server) Topics() iter.Seq2[string, int] {
+	s.setup()
+	return s.hub.Topics()
+}
+
+// Subscribe puts the connection on topics: from now on it gets what is published to them. A topic that it is on already
+// is left as it is. The error is ErrConnClosed, or names the option: Options.MaxTopics or MaxTopicName. Topics before
+// the one that failed have been joined.
+func (c *Conn) Subscribe(topics ...string) error {
+	for _, topic := range topics {
+		if err := c.server.checkTopic(topic); err != nil {
+			return err
+		}
+		err := c.listen(topic, func() *fanout.Cursor {
+			return c.server.hub.Subscribe(topic, c.id, c.link.Compresses(), (*owner)(c))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SubscribeSince is Subscribe that first delivers what was published to the topic after the message with the sequence
+// number seq, as far as Options.History has it. complete reports whether nothing of that is missing; it is false too
+// where the connection was on the topic already. [Server.PublishSeq] tells a message its number.
+func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err error) {
+	if err := c.server.checkTopic(topic); err != nil {
+		return false, err
+	}
+	err = c.listen(topic, func() (cursor *fanout.Cursor) {
+		cursor, complete = c.server.hub.SubscribeSince(topic, seq, c.id, c.link.Compresses(), (*owner)(c))
+		return cursor
+	})
+	return complete, err
+}
+
+// Unsubscribe takes the connection off topics. What was published to them before is still delivered. A topic that
+// it is not on is no error; ErrConnClosed is the only one.
+func (c *Conn) Unsubscribe(topics ...string) error {
+	for _, topic := range topics {
+		if topic == broadcast {
+			continue
+		}
+		if err := c.link.Unlisten(topic); err != nil {
+			return c.closedError()
+		}
+	}
+	return nil
+}
+
+// Topics returns the topics that the connection is on, in the order of joining. A closed connection is on none.
+func (c *Conn) Topics() []string {
+	topics := c.link.Topics()
+	for i, topic := range topics {
+		if topic == broadcast {
+			return append(topics[:i], topics[i+1:]...)
+		}
+	}
+	return topics
+}
+
+// Publish is [Server.Publish] to all on the topic but this connection, which need not be on it,
+// and may be closed.
+func (c *Conn) Publish(topic string, m Message) error {
+	if err := c.server.checkTopic(topic); err != nil {
+		return err
+	}
+	return c.server.publish(topic, m, c.id)
+}
+
+func (s *Server) publish(topic string, m Message, sender uint64) error {
+	first, err := m.first()
+	if err != nil {
+		return err
+	}
+	_, err = s.hub.Publish(topic, first, m.Data, sender)
+	return s.published(err)
+}
+
+// published counts a message, or says why it was not published.
+func (s *Server) published(err error) error {
+	var large *fanout.TooLargeError
+	switch {
+	case err == nil:
+		s.stats.published.Add(1)
+		return nil
+	case errors.As(err, &large):
+		return fmt.Errorf("hail: message of %d bytes is larger than a topic's log of %d (Options.TopicBytes)", large.Bytes, large.Max)
+	case errors.Is(err, fanout.ErrClosed):
+		return ErrServerClosed
+	}
+	return err
+}
+
+// checkTopic says what is wrong with a topic's name.
+func (s *Server) checkTopic(topic string) error {
+	if most := s.options.MaxTopicName; most >= 0 && len(topic) > most {
+		return fmt.Errorf("hail: topic name of %d bytes is longer than %d (Options.MaxTopicName)", len(topic), most)
+	}
+	if !utf8.ValidString(topic) {
+		return errors.New("hail: topic name is not valid UTF-8")
+	}
+	return nil
+}
+
+func (c *Conn) listen(topic string, open func() *fanout.Cursor) error {
+	most := c.server.options.MaxTopics
+	err := c.link.Listen(topic, most, broadcast, func() link.Feed { return open() })
+	switch err {
+	case nil:
+		return nil
+	case link.ErrTopics:
+		return fmt.Errorf("hail: connection is on %d topics already (Options.MaxTopics)", most)
+	default:
+		return c.closedError()
+	}
+}
+
+// joinAll puts the connection on the topic of broadcasts.
+func (c *Conn) joinAll() {
+	// An error says that the connection is closing: it misses nothing.
+	_ = c.listen(broadcast, func() *fanout.Cursor {
+		return c.server.hub.Subscribe(broadcast, c.id, c.link.Compresses(), (*owner)(c))
+	})
+}
+
+var _ fanout.Target = (*owner)(nil)
+
+func (o *owner) Wake(cursor *fanout.Cursor) { o.link.WakeFeed(cursor) }
+
+// Slow ends a connection that has fallen off a topic's log.
+func (o *owner) Slow(err error) {
+	c := (*Conn)(o)
+	why := err
+	var behind *fanout.BehindError
+	if errors.As(err, &behind) {
+		topic, option := fmt.Sprintf("topic %q", behind.Topic), "TopicBytes"
+		if behind.Topic == broadcast {
+			topic = "broadcasts"
+		}
+		if behind.Bound == fanout.Messages {
+			option = "TopicMessages"
+		}
+		why = fmt.Errorf("hail: %d messages behind on %s (Options.%s)", behind.Messages, topic, option)
+	}
+	c.failLate(CloseInfo{Code: StatusTryAgainLater, Reason: "too slow", Cause: CauseSlowConsumer, Err: why})
+}
