@@ -19,19 +19,21 @@ import (
 
 // Conn is one connection. Every method may be called from any goroutine, and from the callbacks.
 type Conn struct {
-	// Immutable.
+	// What the sweep looks at stands together. Immutable but for calls and pulse.
 	server *Server
 	link   *link.Conn
 	id     uint64
+	calls  turnstile
+	isOpen atomic.Bool // between OnConnect and OnClose
+	isDone atomic.Bool // the transport has ended
+	pulse  pulse       // owned by the sweep
+
+	// Immutable.
 	shard  *shard
 	addr   string          // what MaxConnsPerIP counts it by
 	values context.Context // the request's, without its end
 
-	index  int         // guarded by shard.mu
-	isOpen atomic.Bool // between OnConnect and OnClose
-	isDone atomic.Bool // the transport has ended
-	calls  turnstile
-	pulse  pulse // owned by the sweep
+	index int // guarded by shard.mu
 
 	// Owned by the callbacks' goroutine.
 	known    bool // OnConnect was called

@@ -26,6 +26,7 @@ func main() {
 	rounds := flag.Int("rounds", 3, "rounds; each runs every case with every peer")
 	span := flag.Duration("time", 400*time.Millisecond, "how long a case is measured in a round")
 	out := flag.String("out", "", "directory to write RESULTS.md and results.svg to; none: print the table only")
+	growth := flag.Bool("growth", false, "weigh 1,000 to 18,000 idle connections instead, and what a garbage collection costs with them")
 	profile := flag.String("profile", "", "directory for a CPU profile of each Go server in each case")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -34,6 +35,12 @@ func main() {
 	r := &run{rounds: *rounds, warm: max(*span/3, 300*time.Millisecond), span: *span, settle: 200 * time.Millisecond, profile: *profile, progress: os.Stderr}
 	if err := r.choose(*cases, *names); err != nil {
 		log.Fatal(err)
+	}
+	if *growth {
+		if err := r.growth(ctx, os.Stdout); err != nil {
+			log.Fatal(err)
+		}
+		return
 	}
 	if err := r.all(ctx); err != nil {
 		log.Fatal(err)

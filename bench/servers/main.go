@@ -2,7 +2,7 @@
 // sent, and publishes messages of its own when told to.
 //
 // It prints "listening ADDR" and then answers each line of its input: "usage" with its CPU time, "gc" when memory is
-// given back, "publish N SIZE INTERVAL_US" when the messages are handed over, "profile cpu SECONDS FILE" at once.
+// given back, "cycle" with what a garbage collection takes in microseconds: in all, stopped, of CPU; "publish N SIZE INTERVAL_US" when the messages are handed over, "profile cpu SECONDS FILE" at once.
 // It leaves when its input ends. BENCH_TLS_CERT, BENCH_TLS_KEY, BENCH_COMPRESS and BENCH_QUEUE are its settings.
 package main
 
@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
@@ -117,6 +118,8 @@ func do(p peer, command []string) (string, error) {
 	case "gc":
 		debug.FreeOSMemory()
 		return "ok", nil
+	case "cycle":
+		return cycle()
 	case "publish":
 		var n, size, interval int
 		if _, err := fmt.Sscan(strings.Join(command[1:], " "), &n, &size, &interval); err != nil {
@@ -170,4 +173,24 @@ func profile(command []string) error {
 // serveHTTP returns a peer's serve that has net/http answer the handshakes.
 func serveHTTP(h http.HandlerFunc) func(net.Listener) error {
 	return func(ln net.Listener) error { return http.Serve(ln, h) }
+}
+
+// cycle collects garbage, and says how many microseconds that took, how many of them the
+// program stood still, and how many of CPU were used.
+func cycle() (string, error) {
+	var before, after debug.GCStats
+	var begun, ended syscall.Rusage
+	debug.ReadGCStats(&before)
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &begun); err != nil {
+		return "", err
+	}
+	start := time.Now()
+	runtime.GC()
+	took := time.Since(start)
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &ended); err != nil {
+		return "", err
+	}
+	debug.ReadGCStats(&after)
+	cpu := ended.Utime.Nano() + ended.Stime.Nano() - begun.Utime.Nano() - begun.Stime.Nano()
+	return fmt.Sprint(took.Microseconds(), (after.PauseTotal - before.PauseTotal).Microseconds(), cpu/1000), nil
 }

@@ -82,6 +82,8 @@ type Traffic struct{ In, Out atomic.Uint64 }
 
 // Conn is one connection's link.
 type Conn struct {
+	Stamps Stamps // first, in few cache lines: they are looked at all the time
+
 	// Immutable after Bind.
 	cfg      *Config
 	nc       net.Conn // until Bind
@@ -96,7 +98,6 @@ type Conn struct {
 	in     in      // owned by Fill and the turn
 	out    out     // guarded by its mu
 	flags  flags
-	Stamps Stamps
 }
 
 // flags say how far the end has come. Any goroutine may look.
