@@ -161,7 +161,10 @@ func (c *Conn) isEnding() bool {
 // violated ends a connection whose peer broke the protocol or the read limit.
 func (c *Conn) violated(v *link.Violation) {
 	if c.isEnding() {
-		c.cutLink() // the peer's answer to our close frame is no close frame
+		// With the peer's close frame, right or wrong, the link ends when it has written ours.
+		if !c.link.PeerClosed() {
+			c.cutLink()
+		}
 		return
 	}
 	info := CloseInfo{Code: StatusCode(v.Code), Reason: v.Reason, Cause: CauseProtocol, Err: fmt.Errorf("hail: %w", v.Err)}

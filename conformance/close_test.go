@@ -227,6 +227,20 @@ func TestCloseHandshake(t *testing.T) {
 			t.Errorf("OnMessage was called %d times, want only with what came before", len(messages))
 		}
 	})
+	t.Run("7.1.7 the close frame of a failure is sent whatever follows", func(t *testing.T) {
+		t.Parallel()
+		for name, behind := range map[string][]byte{
+			"a close frame":                   frames(bye),
+			"a close frame of one byte":       frames(closeWith("\x03")),
+			"a close frame with a wrong code": frames(closeWith("\x00\x00")),
+			"a close frame that is not UTF-8": frames(closeWith("\x03\xe8\xff")),
+			"another failure":                 frames(text("\xff"), bye),
+			"half a frame":                    frames(text("hello"))[:3],
+			"nothing":                         nil,
+		} {
+			t.Run(name, script{send: append(frames(text("\xff")), behind...), want: []string{closeUTF8}, cause: hail.CauseProtocol}.play)
+		}
+	})
 	t.Run("7.1.5 the code that OnClose is told", func(t *testing.T) {
 		t.Parallel()
 		for name, tt := range map[string]struct {

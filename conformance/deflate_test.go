@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"example.com/hail"
@@ -28,10 +29,17 @@ func deflated(parts ...string) []hailtest.Frame {
 	return list
 }
 
+var compressors = sync.Pool{New: func() any {
+	w, _ := flate.NewWriter(nil, flate.BestCompression)
+	return w
+}}
+
 // compress returns the payload of a compressed message (section 7.2.1).
 func compress(data []byte) string {
+	w := compressors.Get().(*flate.Writer)
+	defer compressors.Put(w)
 	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestCompression)
+	w.Reset(&b)
 	w.Write(data)
 	w.Flush()
 	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")

@@ -1,0 +1,340 @@
+package conformance_test
+
+// A server against arbitrary bytes, before and after the upgrade.
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+const fuzzLimit = 700
+
+// stream makes a client's frames of the fuzzer's bytes, most of them legal.
+func stream(script []byte) []byte {
+	var out []byte
+	next := func() (c byte) {
+		if len(script) > 0 {
+			c, script = script[0], script[1:]
+		}
+		return c
+	}
+	for len(script) > 0 {
+		kind, size, odd := next(), int(next()), next()
+		f := hailtest.Frame{Fin: kind&0x10 == 0, Opcode: hailtest.Opcode([]byte{0, 1, 2, 8, 9, 10, 1, 0}[kind&7]), Key: [4]byte{odd, 1, 2, 3}}
+		if kind&0x20 != 0 {
+			size *= 5
+		}
+		if f.Opcode >= hailtest.OpClose {
+			size = min(size, 125)
+			f.Fin = true
+		}
+		f.Payload = make([]byte, size)
+		n := copy(f.Payload, script)
+		script = script[n:]
+		if kind&0x40 == 0 {
+			for i := range f.Payload { // mostly text
+				f.Payload[i] = 'a' + f.Payload[i]%26
+			}
+		}
+		if f.Opcode == hailtest.OpClose && size >= 2 && odd&0x40 == 0 {
+			binary.BigEndian.PutUint16(f.Payload, 1000+uint16(odd&0x0F))
+		}
+		switch {
+		case odd < 0xC0:
+			if kind&0x80 != 0 && f.Opcode != 0 && f.Opcode < hailtest.OpClose {
+				f.RSV1, f.Payload = true, []byte(compress(f.Payload))
+				if odd&0x20 != 0 {
+					f.Payload[0] |= 1 // BFINAL
+				}
+			}
+		case odd < 0xC8:
+			f.RSV1, f.RSV2, f.RSV3 = odd&1 != 0, odd&2 != 0, odd&4 != 0
+		case odd < 0xCC:
+			f.Unmasked = true
+		case odd < 0xD0:
+			f.LengthSize = []int{2, 8, 8, 8}[odd&3]
+		case odd < 0xD8:
+			f.Opcode = hailtest.Opcode(kind & 0x0F)
+		case odd < 0xE0:
+			f.Fin = !f.Fin
+		case odd < 0xE8:
+			f.RSV1 = true
+		case odd < 0xEC:
+			f.Length = 1 << (odd * 21 % 64)
+		}
+		out = append(out, f.Bytes()...)
+	}
+	return out
+}
+
+// FuzzServer sends an upgraded connection arbitrary bytes in arbitrary pieces. What the server makes of them has to
+// be what the model does, and nothing of it may be left behind: the bubble sees to that.
+func FuzzServer(f *testing.F) {
+	f.Add([]byte("\x01\x05\x00hello\x02\x03\x00abc\x03\x02\x00"), []byte{1, 2, 3}, byte(0), true)
+	f.Add([]byte("\x11\x03\x00abc\x04\x02\x00hi\x00\x03\x00xyz\x03\x04\x05"), []byte{7}, byte(1), true)
+	f.Add([]byte("\x81\xf0\x00abc\xa2\xff\x20"), []byte{}, byte(3), true)
+	f.Add([]byte("\x91\x20\x00abc\x04\x00\x00\x00\x04\x00"), []byte{9, 9}, byte(5), true)
+	f.Add([]byte("\x41\x04\x00\xf0\x9f\x98\x80\x41\x03\x00\xed\xa0\x80"), []byte{6, 1, 1, 1, 1, 1}, byte(8), true)
+	f.Add([]byte("\x21\xff\x00\x22\x8c\x00\x22\x8d\x00"), []byte{100}, byte(0), true)
+	f.Add([]byte(helloFinal), []byte{3}, byte(1), false)
+	f.Add([]byte("\x81\xff\x00\x00\x00\x00\x00\x00\x00\x01mask"), []byte{2}, byte(16), false)
+	f.Add(frames(slices.Concat(deflated(helloFinal), deflated(helloBlocks), []hailtest.Frame{bye})...), []byte{30}, byte(1), false)
+	f.Add(frames(deflated(compress(make([]byte, 5000)))...), []byte{3, 4}, byte(3), false)
+	f.Fuzz(func(t *testing.T, b, cuts []byte, flags byte, structured bool) {
+		b, cuts = b[:min(len(b), 2<<10)], cuts[:min(len(cuts), 16)]
+		if structured {
+			b = stream(b)
+		}
+		synctest.Test(t, func(t *testing.T) { serve(t, b, cuts, flags) })
+	})
+}
+
+// serve sends b to a server, in pieces, and checks what comes of it.
+func serve(t *testing.T, b, cuts []byte, flags byte) {
+	var got []string
+	server, ends := echo(hail.Options{Compression: flags&1 != 0, ReuseBuffers: flags&2 != 0, ReadLimit: fuzzLimit, PingInterval: -1})
+	server.OnMessage = func(c *hail.Conn, m hail.Message) error {
+		got = append(got, show(hailtest.Frame{Fin: true, Opcode: hailtest.Opcode(m.Type), Payload: m.Data}))
+		return c.Send(m)
+	}
+	conn := connect(t, server)
+	rest, early := b, 0
+	if flags&4 != 0 && len(cuts) > 0 {
+		early = min(int(cuts[0]), len(b)) // in the handshake's packet
+	}
+	conn.Write(append([]byte(with("x", "Sec-WebSocket-Extensions: "+offer)), rest[:early]...))
+	rest = rest[early:]
+	for _, cut := range cuts {
+		synctest.Wait()
+		n := min(int(cut), len(rest))
+		conn.Write(rest[:n])
+		rest = rest[n:]
+	}
+	conn.Write(rest)
+	conn.CloseWrite()
+	br := bufio.NewReader(conn)
+	if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("handshake: got %v, %v", resp, err)
+	}
+	answers := parse(t, br)
+	info := <-ends
+	if synctest.Wait(); len(ends) > 0 {
+		t.Errorf("OnClose was called again: %+v", <-ends)
+	}
+	want := read(b, fuzzLimit, flags&1 != 0)
+	if !slices.Equal(got, want.messages) {
+		t.Errorf("messages of % x: got %q, want %q", b, got, want.messages)
+	}
+	check(t, b, answers, want, info)
+}
+
+// connect returns the client's end of a connection in memory, over which an HTTP server serves the handler.
+// The test's end ends both.
+func connect(t *testing.T, handler http.Handler) *hailtest.PipeConn {
+	client, conn := hailtest.Pipe(1 << 20)
+	srv := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
+	var serving sync.WaitGroup
+	serving.Go(func() { srv.Serve(&single{conn: conn, closed: make(chan struct{})}) })
+	t.Cleanup(func() {
+		client.Close()
+		srv.Close()
+		serving.Wait()
+	})
+	return client
+}
+
+// check holds what the server sent against the outcome.
+func check(t *testing.T, b []byte, answers []string, want outcome, info hail.CloseInfo) {
+	t.Helper()
+	data, pongs := apart(answers)
+	code := lost
+	if n := len(data); n > 0 {
+		if _, err := fmt.Sscanf(data[n-1], "close %d", &code); err == nil {
+			data = data[:n-1]
+		}
+	}
+	if !want.allows(code) {
+		t.Errorf("end of % x: got close code %d, want one of %v", b, code, want.ends)
+	}
+	if int(info.Code) != code {
+		t.Errorf("end of % x: OnClose was told %d %q (%v), the peer %d", b, info.Code, info.Cause, info.Err, code)
+	}
+	if code == lost {
+		// The end may have been quicker than the echoes.
+		want.messages = want.messages[:min(len(data), len(want.messages))]
+		want.pongs = want.pongs[:min(len(pongs), len(want.pongs))]
+	}
+	if !slices.Equal(data, want.messages) || !slices.Equal(pongs, want.pongs) {
+		t.Errorf("answers to % x: got %q and %q, want %q and %q", b, data, pongs, want.messages, want.pongs)
+	}
+}
+
+// Header fields of a legal handshake, as RFC 6455 section 4.3 and RFC 2616 section 2 spell them.
+var (
+	tokenRE     = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
+	listRE      = func(element string) string { return `^[ \t,]*` + element + `([ \t]*,[ \t,]*` + element + `)*[ \t,]*$` }
+	escapedRE   = "\"(\\\\?[!#$%&'*+\\-.^_`|~0-9A-Za-z])+\""
+	paramRE     = tokenRE + `([ \t]*=[ \t]*(` + tokenRE + `|` + escapedRE + `))?`
+	keyRE       = regexp.MustCompile(`^[A-Za-z0-9+/]{22}==$`)
+	tokensRE    = regexp.MustCompile(listRE(tokenRE))
+	extensionRE = regexp.MustCompile(listRE(tokenRE + `([ \t]*;[ \t]*` + paramRE + `)*`))
+	upgradeRE   = regexp.MustCompile(`(^|,)[ \t]*[wW][eE][bB][sS][oO][cC][kK][eE][tT][ \t]*(,|$)`)
+	connRE      = regexp.MustCompile(`(^|,)[ \t]*[uU][pP][gG][rR][aA][dD][eE][ \t]*(,|$)`)
+	agreedRE    = regexp.MustCompile(`^permessage-deflate; client_no_context_takeover; server_no_context_takeover(; server_max_window_bits=([89]|1[0-5]))?$`)
+)
+
+// isLegal reports whether net/http's request is a handshake that a server accepts.
+func isLegal(r *http.Request) bool {
+	one := func(name string, re *regexp.Regexp) bool {
+		return len(r.Header[name]) == 1 && re.MatchString(r.Header[name][0])
+	}
+	lines := func(name string, re *regexp.Regexp) bool {
+		return !slices.ContainsFunc(r.Header[name], func(v string) bool { return !re.MatchString(v) && strings.Trim(v, " \t,") != "" }) &&
+			(len(r.Header[name]) == 0 || strings.Trim(strings.Join(r.Header[name], ""), " \t,") != "")
+	}
+	return r.Method == "GET" && r.ProtoMajor == 1 && r.ProtoMinor >= 1 && r.Host != "" &&
+		slices.ContainsFunc(r.Header["Upgrade"], upgradeRE.MatchString) && slices.ContainsFunc(r.Header["Connection"], connRE.MatchString) &&
+		one("Sec-Websocket-Key", keyRE) && one("Sec-Websocket-Version", regexp.MustCompile("^13$")) &&
+		lines("Sec-Websocket-Protocol", tokensRE) && lines("Sec-Websocket-Extensions", extensionRE) &&
+		r.ContentLength == 0 && len(r.TransferEncoding) == 0
+}
+
+// FuzzHandshake sends a server arbitrary bytes. Its answer has to be one legal response, 101 to a legal
+// handshake and to nothing else, and nothing may be left behind.
+func FuzzHandshake(f *testing.F) {
+	for _, seed := range []string{
+		with("x"), with("GET", "POST /chat HTTP/1.1"), with("GET", "GET /chat HTTP/1.0"), with("Host"), with("Upgrade", "Upgrade: h2c, WebSocket"),
+		with("Connection", "Connection: keep-alive", "Connection: upgrade"), with("x", "Sec-WebSocket-Protocol: chat, v2", "Sec-WebSocket-Protocol: v3"),
+		with("x", `Sec-WebSocket-Extensions: foo; a="\b", permessage-deflate; server_max_window_bits=10; client_max_window_bits`),
+		with("x", "Content-Length: 3") + "abc", with("x", "Transfer-Encoding: chunked") + "0\r\n\r\n", with("x", "Expect: 100-continue"),
+		with("x") + string(frames(text("early"), bye)), with("x", "Origin: http://server.example.com"), with("x", " folded: x"), "GET / HTTP/1.1\r\n", "\r\n\r\n",
+		with("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8") + with("x"), with("Upgrade", "Upgrade: web\u017focket"),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, request []byte) {
+		synctest.Test(t, func(t *testing.T) { shake(t, request[:min(len(request), 4<<10)]) })
+	})
+}
+
+// shake sends a request to a server and checks the answer.
+func shake(t *testing.T, request []byte) {
+	server, _ := echo(hail.Options{Compression: true, Subprotocols: []string{"v2", "chat"}, Origins: []string{"*"}})
+	var seen *http.Request // the first that came through net/http
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if seen == nil {
+			seen = r.Clone(r.Context())
+		}
+		server.ServeHTTP(w, r)
+	})
+	conn := connect(t, handler)
+	conn.Write(request)
+	conn.CloseWrite()
+	answer, _ := io.ReadAll(conn)
+	if len(answer) == 0 {
+		if seen != nil {
+			t.Errorf("%q reached the server and got no answer", request)
+		}
+		return // ended before it was a request
+	}
+	br := bufio.NewReader(bytes.NewReader(answer))
+	method := "GET"
+	if seen != nil {
+		method = seen.Method
+	}
+	resp, err := http.ReadResponse(br, &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("%q: got %q, which is no response: %v", request, answer, err)
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		checkAccepted(t, request, seen, resp)
+		for _, frame := range parse(t, br) {
+			if strings.HasPrefix(frame, "odd") {
+				t.Errorf("%q: got %s behind the handshake", request, frame)
+			}
+		}
+		return
+	}
+	if seen != nil && isLegal(seen) {
+		t.Errorf("%q is legal, and was answered %s", request, resp.Status)
+	}
+	if _, err := io.ReadAll(resp.Body); err != nil || br.Buffered() > 0 {
+		t.Errorf("%q: got %q, with a body that ends with %v and %d bytes behind it", request, answer, err, br.Buffered())
+	}
+}
+
+// checkAccepted looks at a server's handshake.
+func checkAccepted(t *testing.T, request []byte, r *http.Request, resp *http.Response) {
+	t.Helper()
+	if r == nil || !isLegal(r) {
+		t.Fatalf("%q is no legal handshake, and was accepted", request)
+	}
+	for name, want := range map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Websocket-Accept": acceptFor(r.Header.Get("Sec-WebSocket-Key"))} {
+		if got := resp.Header[name]; !slices.Equal(got, []string{want}) {
+			t.Errorf("%q: got %s: %q, want %q", request, name, got, want)
+		}
+	}
+	if got := resp.Header["Sec-Websocket-Protocol"]; got != nil && (len(got) != 1 || got[0] != "v2" && got[0] != "chat" ||
+		!strings.Contains(strings.Join(r.Header["Sec-Websocket-Protocol"], ","), got[0])) {
+		t.Errorf("%q: got Sec-WebSocket-Protocol: %q", request, got)
+	}
+	if got := resp.Header["Sec-Websocket-Extensions"]; got != nil && (len(got) != 1 || !agreedRE.MatchString(got[0]) ||
+		!strings.Contains(strings.Join(r.Header["Sec-Websocket-Extensions"], ","), "permessage-deflate")) {
+		t.Errorf("%q: got Sec-WebSocket-Extensions: %q", request, got)
+	}
+}
+
+// parse writes down a server's frames, and fails on what no server may send.
+func parse(t *testing.T, r *bufio.Reader) (list []string) {
+	t.Helper()
+	for {
+		f, err := readFrame(r)
+		if err == io.EOF {
+			return list
+		}
+		if err != nil {
+			t.Fatalf("after %q: %v", list, err)
+		}
+		if f.RSV1 {
+			f.RSV1, f.Payload = false, inflate(t, f.Payload)
+		}
+		list = append(list, show(f))
+	}
+}
+
+// single is a listener that accepts one connection.
+type single struct {
+	conn   net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *single) Accept() (conn net.Conn, err error) {
+	if conn, l.conn = l.conn, nil; conn != nil {
+		return conn, nil
+	}
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *single) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *single) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
