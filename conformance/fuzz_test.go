@@ -9,14 +9,17 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
@@ -100,19 +103,51 @@ func FuzzServer(f *testing.F) {
 		if structured {
 			b = stream(b)
 		}
-		synctest.Test(t, func(t *testing.T) { serve(t, b, cuts, flags) })
+		synctest.Test(t, func(t *testing.T) {
+			serve(t, b, cuts, flags, func(h http.Handler) transport { return connect(t, h) }, synctest.Wait)
+		})
 	})
 }
 
-// serve sends b to a server, in pieces, and checks what comes of it.
-func serve(t *testing.T, b, cuts []byte, flags byte) {
+// TestStreamsOverTCP does as FuzzServer over real sockets.
+func TestStreamsOverTCP(t *testing.T) {
+	t.Parallel()
+	streams := 300
+	if testing.Short() {
+		streams = 30
+	}
+	for seed := range streams {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(uint64(seed), 1))
+			script, cuts := make([]byte, r.IntN(600)), make([]byte, r.IntN(8))
+			for i := range script {
+				// Mostly frames that are legal, or it is over too soon.
+				script[i] = byte(r.Uint32()) >> (r.UintN(4) & 1)
+			}
+			for i := range cuts {
+				cuts[i] = byte(r.Uint32())
+			}
+			serve(t, stream(script), cuts, byte(r.Uint32()), func(h http.Handler) transport { return connectTCP(t, h) }, runtime.Gosched)
+		})
+	}
+}
+
+// transport is the client's end of a connection.
+type transport interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// serve sends b to a server, in pieces, and checks what comes of it. Between pieces it calls pause.
+func serve(t *testing.T, b, cuts []byte, flags byte, connect func(http.Handler) transport, pause func()) {
 	var got []string
 	server, ends := echo(hail.Options{Compression: flags&1 != 0, ReuseBuffers: flags&2 != 0, ReadLimit: fuzzLimit, PingInterval: -1})
 	server.OnMessage = func(c *hail.Conn, m hail.Message) error {
 		got = append(got, show(hailtest.Frame{Fin: true, Opcode: hailtest.Opcode(m.Type), Payload: m.Data}))
 		return c.Send(m)
 	}
-	conn := connect(t, server)
+	conn := connect(server)
 	rest, early := b, 0
 	if flags&4 != 0 && len(cuts) > 0 {
 		early = min(int(cuts[0]), len(b)) // in the handshake's packet
@@ -120,7 +155,7 @@ func serve(t *testing.T, b, cuts []byte, flags byte) {
 	conn.Write(append([]byte(with("x", "Sec-WebSocket-Extensions: "+offer)), rest[:early]...))
 	rest = rest[early:]
 	for _, cut := range cuts {
-		synctest.Wait()
+		pause()
 		n := min(int(cut), len(rest))
 		conn.Write(rest[:n])
 		rest = rest[n:]
@@ -133,7 +168,7 @@ func serve(t *testing.T, b, cuts []byte, flags byte) {
 	}
 	answers := parse(t, br)
 	info := <-ends
-	if synctest.Wait(); len(ends) > 0 {
+	if pause(); len(ends) > 0 {
 		t.Errorf("OnClose was called again: %+v", <-ends)
 	}
 	want := read(b, fuzzLimit, flags&1 != 0)
@@ -147,15 +182,35 @@ func serve(t *testing.T, b, cuts []byte, flags byte) {
 // The test's end ends both.
 func connect(t *testing.T, handler http.Handler) *hailtest.PipeConn {
 	client, conn := hailtest.Pipe(1 << 20)
+	serveHTTP(t, handler, &single{conn: conn, closed: make(chan struct{})}, client)
+	return client
+}
+
+// connectTCP is connect over a loopback socket.
+func connectTCP(t *testing.T, handler http.Handler) *net.TCPConn {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(ample))
+	serveHTTP(t, handler, ln, conn)
+	return conn.(*net.TCPConn)
+}
+
+// serveHTTP serves the handler until the test's end, which closes the client's connection first.
+func serveHTTP(t *testing.T, handler http.Handler, ln net.Listener, client net.Conn) {
 	srv := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
 	var serving sync.WaitGroup
-	serving.Go(func() { srv.Serve(&single{conn: conn, closed: make(chan struct{})}) })
+	serving.Go(func() { srv.Serve(ln) })
 	t.Cleanup(func() {
 		client.Close()
 		srv.Close()
 		serving.Wait()
 	})
-	return client
 }
 
 // check holds what the server sent against the outcome.

@@ -42,7 +42,7 @@ func message(size int) string { return strings.Repeat("0123456789", size/10+1)[:
 
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	limits := []int{1, 2, 125, 126, 1000, 4096, 65535, 65536, 70_000, 300_000}
+	limits := []int{1, 125, 126, 1000, 4096, 65535, 65536, 300_000}
 	each := func(t *testing.T, size func(limit int) int, of func(size int) script) {
 		t.Parallel()
 		for _, limit := range limits {
@@ -79,7 +79,7 @@ func TestLimits(t *testing.T) {
 	})
 	t.Run("10.4 messages that inflate far past the limit", func(t *testing.T) {
 		t.Parallel()
-		bomb := compress(make([]byte, 50<<20))
+		bomb := compress(make([]byte, 4<<20))
 		for name, list := range map[string][]hailtest.Frame{
 			"whole":  {{Fin: true, RSV1: true, Opcode: hailtest.OpBinary, Payload: []byte(bomb)}},
 			"in two": deflated(bomb[:100], bomb[100:]),

@@ -138,7 +138,6 @@ func (m *model) control(op byte, payload []byte) {
 		default:
 			m.ends = []int{int(binary.BigEndian.Uint16(payload))}
 		}
-		m.opcode = 0
 	}
 }
 
