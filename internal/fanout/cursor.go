@@ -105,7 +105,8 @@ func (c *Cursor) caughtUp() bool { return c.next.Load()<<1 == c.topic.head.Load(
 
 // Peek returns what to write next: whole frames, of messages with numbers up to upto, nil where there are
 // none. It returns what lies together, so there may be more behind it. The bytes never change, and may be
-// used for as long as they are needed; but what the log drops stays in memory as long.
+// used for as long as they are needed; but what the log drops stays in memory as long. Until they are
+// skipped they count as not taken.
 //
 // A *[BehindError] says that the next message is not in the log any more.
 func (c *Cursor) Peek(upto uint64) (p []byte, err error) {
@@ -166,9 +167,7 @@ func (c *Cursor) Skip(n int) (end int) {
 	_, z := ch.stream(c.deflate)
 	start := ch.offset(i, z)
 	j := i + 1 + sort.Search(len(ch.entries)-i, func(k int) bool { return ch.offset(i+k+1, z) >= start+n })
-	if c.gone {
-		c.next.Store(ch.base + uint64(j))
-	} else {
+	if !c.gone && !c.lost {
 		t.moveLocked(c, ch.base+uint64(j))
 	}
 	return ch.offset(j, z) - start

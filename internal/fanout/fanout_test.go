@@ -1,11 +1,13 @@
 package fanout_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"maps"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -118,6 +120,33 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// TestChurn subscribes to a topic and leaves it from several goroutines, so that it often is just gone. What each
+// publishes has to reach it.
+func TestChurn(t *testing.T) {
+	inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				for range 5000 {
+					woken := make(chan struct{}, 4)
+					c := h.Subscribe("room", 0, false, waker(func(*fanout.Cursor) {
+						select {
+						case woken <- struct{}{}:
+						default:
+						}
+					}))
+					h.Publish("room", text, nil, 0)
+					<-woken // for ever where it is not the room that everybody knows
+					c.Drop()
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		wantStats(t, h, 0, 0, 0)
+	})
+}
+
 func TestTopics(t *testing.T) {
 	inBubble(t, fanout.Config{Hidden: "\xff"}, func(t *testing.T, h *fanout.Hub) {
 		var a peer
@@ -179,6 +208,29 @@ func TestPeek(t *testing.T) {
 		})
 	})
 
+	t.Run("counts as not taken until it is skipped", func(t *testing.T) {
+		inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
+			a := peer{stalled: true}
+			c := h.Subscribe("room", 1, false, &a)
+			publish(t, h, "room", 0, "one", "two")
+			b, _ := c.Peek(math.MaxUint64)
+			publish(t, h, "room", 0, "three")
+			if !c.Lost() {
+				t.Error("not lost while the first message is dropped and not skipped")
+			}
+			if got := c.Skip(len(b) - 1); got != len(b) {
+				t.Errorf("Skip(%d) = %d, want the second frame's end at %d", len(b)-1, got, len(b))
+			}
+			a.take(c)
+			a.check(t)
+			if a.behind == nil {
+				t.Error("Peek gives no error")
+			}
+			c.Drop()
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
 	t.Run("gives bytes that stay", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
 			a := peer{stalled: true}
@@ -196,6 +248,45 @@ func TestPeek(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestOrder reads the latest number and then has to find all messages up to it, while others publish. With one
+// topic numbers are dense, which says how many that are.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	h := fanout.New(fanout.Config{})
+	const publishers, messages, readers = 2, 10_000, 2
+	var publishing, reading sync.WaitGroup
+	start := h.Order()
+	for range readers {
+		c := h.Subscribe("room", 0, false, waker(func(*fanout.Cursor) {}))
+		reading.Go(func() {
+			defer c.Drop()
+			got := uint64(0)
+			for got < publishers*messages {
+				upto := h.Order()
+				for p, _ := c.Peek(upto); p != nil; p, _ = c.Peek(upto) {
+					c.Skip(len(p))
+					got += uint64(len(p)) / 2
+				}
+				if got != upto-start {
+					t.Errorf("got %d messages of %d", got, upto-start)
+					return
+				}
+			}
+		})
+	}
+	for range publishers {
+		publishing.Go(func() {
+			for range messages {
+				h.Publish("room", text, nil, 0)
+			}
+		})
+	}
+	publishing.Wait()
+	reading.Wait()
+	h.Close()
+	wantStats(t, h, 0, 0, 0)
 }
 
 func TestBehind(t *testing.T) {
@@ -305,24 +396,69 @@ func TestEnd(t *testing.T) {
 }
 
 func TestDeflate(t *testing.T) {
+	t.Parallel()
+	cfg := fanout.Config{Deflate: true, DeflateFrom: 200}
 	long := strings.Repeat("compress me ", 100)
-	inBubble(t, fanout.Config{Deflate: true, DeflateFrom: 200}, func(t *testing.T, h *fanout.Hub) {
-		var plain, deflated peer
-		h.Subscribe("room", 1, false, &plain)
-		c := h.Subscribe("room", 2, true, &deflated)
-		all := []string{"short", long, "short", long, strings.Repeat("x", 199)}
-		publish(t, h, "room", 0, all...)
-		synctest.Wait()
-		plain.check(t, all...)
-		deflated.check(t, all...)
-		if plain.frames != 0 || deflated.frames != 2 {
-			t.Errorf("%d and %d frames compressed, want 0 and 2", plain.frames, deflated.frames)
-		}
-		c.Drop()
-		publish(t, h, "room", 0, long)
-		synctest.Wait()
-		plain.check(t, append(all, long)...)
-		wantStats(t, h, 1, 1, 0)
+
+	t.Run("is for those who want it", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			var plain, deflated peer
+			h.Subscribe("room", 1, false, &plain)
+			h.Subscribe("room", 2, true, &deflated)
+			all := []string{"short", long, "short", long, strings.Repeat("x", 199)}
+			publish(t, h, "room", 0, all...)
+			synctest.Wait()
+			plain.check(t, all...)
+			deflated.check(t, all...)
+			if plain.frames != 0 || deflated.frames != 2 {
+				t.Errorf("%d and %d frames compressed, want 0 and 2", plain.frames, deflated.frames)
+			}
+		})
+	})
+
+	t.Run("costs nothing where nobody wants it any more", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			slow := peer{stalled: true}
+			s := h.Subscribe("room", 1, false, &slow)
+			c := h.Subscribe("room", 2, true, new(peer))
+			publish(t, h, "room", 0, long)
+			both := h.Stats().Bytes
+			c.Drop()
+			publish(t, h, "room", 0, "short", long)
+			if got, want := h.Stats().Bytes-both, 2+5+4+len(long); both <= 4+len(long) || got != want {
+				t.Errorf("%d bytes for both, then %d more, want %d", both, got, want)
+			}
+			slow.take(s)
+			slow.check(t, long, "short", long)
+		})
+	})
+
+	t.Run("is left where it is not shorter", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			var a peer
+			h.Subscribe("room", 1, true, &a)
+			random := make([]byte, 1000)
+			rand.Read(random)
+			publish(t, h, "room", 0, string(random))
+			synctest.Wait()
+			if a.check(t, string(random)); a.frames != 0 {
+				t.Error("compressed what becomes longer by that")
+			}
+		})
+	})
+
+	t.Run("is left where the log could not hold both", func(t *testing.T) {
+		cfg := cfg
+		cfg.MaxBytes = len(long) + 10
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			var a peer
+			h.Subscribe("room", 1, true, &a)
+			publish(t, h, "room", 0, long)
+			synctest.Wait()
+			if a.check(t, long); a.frames != 0 {
+				t.Errorf("compressed into a log of %d bytes", cfg.MaxBytes)
+			}
+		})
 	})
 }
 

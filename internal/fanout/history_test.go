@@ -62,6 +62,25 @@ func TestSince(t *testing.T) {
 		})
 	})
 
+	t.Run("knows what the bounds have dropped", func(t *testing.T) {
+		for name, cfg := range map[string]fanout.Config{"messages": {MaxMessages: 3}, "bytes": {MaxBytes: 9}} {
+			t.Run(name, func(t *testing.T) {
+				inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+					h.Subscribe("room", 1, false, &peer{stalled: true})
+					numbers := publish(t, h, "room", 0, "0")
+					h.Subscribe("room", 2, false, &peer{stalled: true}) // keeps the others
+					publish(t, h, "room", 0, "1", "2", "3")
+					for seq, want := range map[uint64]bool{numbers[0] - 1: false, numbers[0]: true} {
+						got, complete := since(t, h, "room", seq)
+						if got.check(t, "1", "2", "3"); complete != want {
+							t.Errorf("since %d: complete %v, want %v", seq, complete, want)
+						}
+					}
+				})
+			})
+		}
+	})
+
 	t.Run("goes on with what is published", func(t *testing.T) {
 		inBubble(t, fanout.Config{HistoryMessages: 10, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
 			var a peer
@@ -193,6 +212,37 @@ func TestHistory(t *testing.T) {
 			wantStats(t, h, 0, 0, 0)
 			if _, complete := since(t, h, "room", last); !complete {
 				t.Error("not complete though nothing came since")
+			}
+		})
+	})
+
+	t.Run("ages a message at a time", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			large := strings.Repeat("x", 100_000) // has a chunk to itself
+			for range 3 {
+				publish(t, h, "room", 0, large)
+				time.Sleep(20 * time.Second)
+			}
+			// That may be a little late, but for the last.
+			late := cfg.HistoryAge / 8
+			for left := 3; left > 1; left-- {
+				time.Sleep(late)
+				wantStats(t, h, 1, 0, left-1)
+				time.Sleep(20*time.Second - late)
+			}
+			synctest.Wait()
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
+	t.Run("ages again", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			for range 3 {
+				publish(t, h, "room", 0, "x")
+				publish(t, h, "hall", 0, "x")
+				wantStats(t, h, 2, 0, 2)
+				time.Sleep(cfg.HistoryAge + time.Second)
+				wantStats(t, h, 0, 0, 0)
 			}
 		})
 	})

@@ -170,7 +170,7 @@ func (t *topic) joinLocked() *round {
 	}
 	dirty := t.dirty
 	t.dirty = false
-	if !dirty || len(t.cursors) == 0 {
+	if !dirty {
 		return nil
 	}
 	t.shared = true

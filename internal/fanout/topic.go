@@ -207,17 +207,10 @@ func (t *topic) removeLocked(c *Cursor) {
 	t.readLocked()
 }
 
-// moveLocked moves c on.
+// moveLocked moves c on, which is not lost.
 func (t *topic) moveLocked(c *Cursor, next uint64) {
 	t.countLocked(c, -1)
 	c.next.Store(next)
-	if c.lost && next >= min(t.firstLocked(), c.limitLocked()) {
-		// What was dropped meanwhile had been peeked.
-		c.lost = false
-		if t.round != nil {
-			t.round.low = min(t.round.low, next)
-		}
-	}
 	t.countLocked(c, 1)
 	switch {
 	case next < c.limitLocked():

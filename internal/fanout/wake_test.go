@@ -217,6 +217,48 @@ func TestWake(t *testing.T) {
 		})
 	})
 
+	t.Run("comes however workers end and begin", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			var publishers sync.WaitGroup
+			for i := range 4 * runtime.GOMAXPROCS(0) {
+				publishers.Go(func() {
+					woken := make(chan struct{}, 1)
+					name := fmt.Sprint(i)
+					c := h.Subscribe(name, 0, false, waker(func(c *fanout.Cursor) {
+						p, _ := c.Peek(h.Order())
+						c.Skip(len(p))
+						woken <- struct{}{}
+					}))
+					defer c.Drop()
+					for range 500 {
+						h.Publish(name, text, nil, 0)
+						<-woken // for ever where the wake was lost
+					}
+				})
+			}
+			publishers.Wait()
+			synctest.Wait()
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
+	t.Run("comes to who subscribes when all had left", func(t *testing.T) {
+		inBubble(t, fanout.Config{HistoryMessages: 1, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
+			for i := range 100 {
+				name := fmt.Sprint(i)
+				c := h.Subscribe(name, 0, false, new(peer))
+				publish(t, h, name, 0, "one")
+				c.Drop() // most likely before a worker comes
+				synctest.Wait()
+				var later peer
+				h.Subscribe(name, 0, false, &later)
+				publish(t, h, name, 0, "two")
+				synctest.Wait()
+				later.check(t, "two")
+			}
+		})
+	})
+
 	t.Run("may use the hub and the cursor", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var later peer
@@ -233,6 +275,35 @@ func TestWake(t *testing.T) {
 			synctest.Wait()
 			later.check(t, "two")
 			wantStats(t, h, 1, 1, 0)
+		})
+	})
+
+	t.Run("comes to topics in the order of their messages", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			release := make(chan struct{})
+			workers := runtime.GOMAXPROCS(0)
+			for i := range workers {
+				name := fmt.Sprint("busy", i)
+				h.Subscribe(name, 0, false, waker(func(*fanout.Cursor) { <-release }))
+				publish(t, h, name, 0, "x")
+			}
+			synctest.Wait() // every worker is in Wake
+			var got, want []string
+			for i := range 10 {
+				want = append(want, fmt.Sprint(i))
+				h.Subscribe(want[i], 0, false, waker(func(c *fanout.Cursor) { got = append(got, c.Topic()) }))
+				publish(t, h, want[i], 0, "x")
+			}
+			synctest.Wait()
+			if len(got) != 0 {
+				t.Errorf("more than %d workers", workers)
+			}
+			release <- struct{}{} // to one of them
+			synctest.Wait()
+			if !slices.Equal(got, want) {
+				t.Errorf("woken in the order %v, want %v", got, want)
+			}
+			close(release)
 		})
 	})
 
