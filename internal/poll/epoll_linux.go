@@ -45,7 +45,7 @@ func newEpollSet() (*epollSet, error) {
 	e.rc = rc
 	e.ready = func(fd uintptr) bool {
 		e.n = 0
-		e.n = e.now(e.events)
+		e.n = e.look(e.events)
 		e.rested = e.rested || e.n == 0
 		return e.n > 0
 	}
@@ -60,9 +60,9 @@ func (e *epollSet) add(fd int, gen uint32) error {
 	}))
 }
 
-// now returns the events that there are.
-func (e *epollSet) now(events []unix.EpollEvent) int {
-	n, _ := unix.EpollWait(e.fd, events, 0)
+// look returns how many events there are.
+func (e *epollSet) look(events []unix.EpollEvent) int {
+	n, _ := unix.EpollWait(e.fd, events, 0) // which is not interrupted, as it does not wait
 	return max(n, 0)
 }
 

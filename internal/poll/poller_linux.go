@@ -22,24 +22,28 @@ const maxEvents = 128
 // Poller makes Sockets: for TCP and Unix sockets such as hold no goroutine while idle. While it has some of these, one
 // goroutine waits for all of them. Its zero value is ready; it may not be copied.
 type Poller struct {
-	mu       sync.Mutex
-	set      *epollSet
-	table    []*sock // by descriptor
-	sockets  int     // in the table
-	gen      uint32  // of the newest
-	queue    queue
-	workers  []*worker
-	starting int  // of them, those that have not begun to run
-	polling  bool // one of them waits for events
-	leaving  bool // it has been told to look up
-	left     *sync.Cond
-	dog      watchdog
+	mu      sync.Mutex
+	set     *epollSet
+	table   []*sock // by descriptor
+	sockets int     // in the table
+	gen     uint32  // of the newest
+	queue   queue
+	round   int // how many tasks are served before the set is looked at again
+	workers []*worker
+	spare   bool // one of them was started, and has not looked for a task yet
+	polling bool // one of them waits for events
+	leaving bool // it has been told to look up
+	left    *sync.Cond
+	dog     watchdog
 }
 
 // worker is one goroutine that serves sockets.
 type worker struct {
 	moves atomic.Uint32 // counts what it has begun to serve
-	seen  uint32        // moves, at the watchdog's last tick
+
+	// Guarded by the Poller's mu.
+	seen  uint32 // moves, at the watchdog's last tick
+	spare bool
 
 	events [maxEvents]unix.EpollEvent // owned by the worker
 }
@@ -58,7 +62,15 @@ type queue struct {
 
 func (q *queue) len() int { return len(q.tasks) - q.head }
 
-func (q *queue) push(t task) { q.tasks = append(q.tasks, t) }
+func (q *queue) push(t task) {
+	if len(q.tasks) == cap(q.tasks) && q.head > len(q.tasks)/2 {
+		// What never gets empty has to end somewhere.
+		n := copy(q.tasks, q.tasks[q.head:])
+		clear(q.tasks[n:])
+		q.tasks, q.head = q.tasks[:n], 0
+	}
+	q.tasks = append(q.tasks, t)
+}
 
 func (q *queue) pop() task {
 	t := q.tasks[q.head]
@@ -153,36 +165,38 @@ func (p *Poller) push(t task) {
 	if p.polling {
 		idle = 1
 	}
-	if len(p.workers) == idle || p.dog.wary && p.starting == 0 {
+	if len(p.workers) == idle || p.dog.wary {
 		p.startLocked()
 	}
 	p.watchLocked()
 }
 
-// startLocked starts a worker. It ends when there is nothing to serve and another waits for events,
-// or the last socket has ended; Halt waits for it.
+// startLocked starts a worker, unless there is one that has yet to look for a task. It ends when there is nothing
+// to serve and another waits for events, or the last socket has ended; Halt waits for it.
 func (p *Poller) startLocked() {
-	w := &worker{}
+	if p.spare {
+		return
+	}
+	w := &worker{spare: true}
+	p.spare = true
 	p.workers = append(p.workers, w)
-	p.starting++
-	go p.work(w, true)
+	go p.work(w)
 }
 
 // work serves sockets. startLocked starts it.
-func (p *Poller) work(w *worker, first bool) {
+func (p *Poller) work(w *worker) {
 	var t task
 	defer func() {
 		if t.s == nil {
 			return
 		}
-		go p.work(w, false) // user code has ended the goroutine
+		go p.work(w) // user code has ended the goroutine
 		if !t.s.finished {
 			p.push(t)
 		}
 	}()
 	for {
-		t = p.next(w, first)
-		first = false
+		t = p.next(w)
 		if t.s == nil {
 			return
 		}
@@ -196,20 +210,27 @@ func (p *Poller) work(w *worker, first bool) {
 }
 
 // next returns what to serve, waiting for it where nobody else waits; the zero task ends the worker.
-func (p *Poller) next(w *worker, first bool) task {
+func (p *Poller) next(w *worker) task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if first {
-		p.starting--
+	if w.spare {
+		w.spare, p.spare = false, false
 	}
-	for p.queue.len() == 0 {
-		if p.sockets == 0 || !p.pollLocked(w) {
+	for p.queue.len() == 0 || p.round <= 0 {
+		switch {
+		case p.queue.len() > 0:
+			// Sockets that are never drained keep the queue from being empty: the others' events may not wait
+			// for that, nor for the runtime to let whoever polls run.
+			p.round = p.queue.len() // for those that come here meanwhile
+			p.lookLocked(w)
+		case p.sockets == 0, !p.pollLocked(w):
 			p.leaveLocked(w)
 			return task{}
 		}
 	}
 	t := p.queue.pop()
-	if p.dog.wary && p.starting == 0 && (p.queue.len() > 0 || !p.polling) {
+	p.round--
+	if p.dog.wary && (p.queue.len() > 0 || !p.polling) {
 		p.startLocked()
 	}
 	p.watchLocked()
@@ -234,33 +255,41 @@ func (p *Poller) leaveLocked(w *worker) {
 // pollLocked queues what the system says is ready. Where nobody else waits for events it does;
 // else it reports false where there are none. mu is not held meanwhile.
 func (p *Poller) pollLocked(w *worker) bool {
-	waits := !p.polling
-	if waits {
-		p.polling = true
-		if p.leaving {
-			p.leaving = false
-			p.set.interrupt(false)
-		}
+	if p.polling {
+		return p.lookLocked(w) > 0
+	}
+	p.polling = true
+	if p.leaving {
+		p.leaving = false
+		p.set.interrupt(false)
 	}
 	p.mu.Unlock()
-	var n int
-	var rested bool
-	if waits {
-		n, rested = p.set.wait(w.events[:])
-	} else {
-		n = p.set.now(w.events[:])
-	}
+	n, rested := p.set.wait(w.events[:])
 	p.mu.Lock()
-	if waits {
-		p.polling = false
-		p.dog.rested = p.dog.rested || rested
-	}
+	p.polling = false
+	p.dog.rested = p.dog.rested || rested
+	p.noteLocked(w.events[:n])
+	return true
+}
+
+// lookLocked queues what the system says is ready, without waiting for it, and returns how many events there were.
+func (p *Poller) lookLocked(w *worker) int {
+	p.mu.Unlock()
+	n := p.set.look(w.events[:])
+	p.mu.Lock()
+	p.noteLocked(w.events[:n])
+	return n
+}
+
+// noteLocked queues what events say is ready.
+func (p *Poller) noteLocked(events []unix.EpollEvent) {
 	var gone []*sock
-	for _, e := range w.events[:n] {
+	for _, e := range events {
 		if s := p.table[e.Fd]; s != nil && s.gen == uint32(e.Pad) && s.event(e.Events) {
 			gone = append(gone, s)
 		}
 	}
+	p.round = p.queue.len()
 	if gone != nil {
 		p.mu.Unlock()
 		for _, s := range gone {
@@ -268,5 +297,4 @@ func (p *Poller) pollLocked(w *worker) bool {
 		}
 		p.mu.Lock()
 	}
-	return n > 0 || waits
 }

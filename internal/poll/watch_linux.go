@@ -21,7 +21,6 @@ type watchdog struct {
 	runs   bool
 	rested bool // since the last tick all was done at some time
 	busy   int  // ticks since that was so
-	stuck  int  // workers that did not move at the last tick
 
 	// Callbacks that block are so common that no worker serves before another can take its place.
 	wary           bool
@@ -40,7 +39,7 @@ func (p *Poller) watchLocked() {
 	if d.runs {
 		return
 	}
-	d.runs, d.busy, d.rested, d.stuck = true, 0, false, 0
+	d.runs, d.busy, d.rested = true, 0, false
 	if d.timer == nil {
 		d.timer = time.AfterFunc(watchTick, p.watch)
 	} else {
@@ -75,8 +74,6 @@ func (p *Poller) watch() {
 		}
 		return
 	}
-	newly := stuck - d.stuck
-	d.stuck = stuck
 	d.moved += moved - d.moved/fade
 	d.blocked += fade*stuck - d.blocked/fade
 	d.wary = d.blocked >= 2*d.moved
@@ -84,12 +81,7 @@ func (p *Poller) watch() {
 		d.busy = 0
 	}
 	d.rested = false
-	switch {
-	case moving == 0:
-		for range max(1, newly) {
-			p.startLocked()
-		}
-	case d.busy >= busyTicks && moving < runtime.GOMAXPROCS(0):
+	if moving == 0 || d.busy >= busyTicks && moving < runtime.GOMAXPROCS(0) {
 		p.startLocked()
 	}
 	d.timer.Reset(watchTick)

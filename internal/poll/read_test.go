@@ -1,0 +1,135 @@
+package poll_test
+
+// Reading: Fill, Turn, ReadWait, and turns that end their goroutine.
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+)
+
+func TestReading(t *testing.T) {
+	overAll(t, func(t *testing.T, server, peer net.Conn) {
+		h := start(t, server, nil)
+		want := pattern(100_000)
+		for rest, size := want, 1; len(rest) > 0; size = size*3%4001 + 1 {
+			n := min(size, len(rest))
+			write(t, peer, rest[:n])
+			rest = rest[n:]
+		}
+		peer.Close()
+		wait(t, "Done", h.done)
+		if !bytes.Equal(h.all, want) {
+			t.Errorf("read %d bytes, want the %d that were sent", len(h.all), len(want))
+		}
+		if h.err != io.EOF {
+			t.Errorf("the last Fill met %v, want io.EOF", h.err)
+		}
+	})
+}
+
+func TestTurnEnds(t *testing.T) {
+	overAll(t, func(t *testing.T, server, peer net.Conn) {
+		h := start(t, server, func(h *handler) {
+			h.turn = func([]byte, error) bool { return false }
+		})
+		write(t, peer, []byte("a"))
+		wait(t, "Done", h.done)
+		wantEOF(t, peer, "")
+		if h.turns != 1 {
+			t.Errorf("%d turns, want 1", h.turns)
+		}
+	})
+}
+
+func TestGoexit(t *testing.T) {
+	t.Run("each turn", func(t *testing.T) {
+		overAll(t, func(t *testing.T, server, peer net.Conn) {
+			h := start(t, server, func(h *handler) {
+				h.size = 100 // what is left over is not forgotten
+				h.turn = func(p []byte, err error) bool {
+					if err == nil {
+						runtime.Goexit()
+					}
+					return false
+				}
+			})
+			want := pattern(3000)
+			write(t, peer, want[:1])
+			write(t, peer, want[1:])
+			peer.Close()
+			wait(t, "Done", h.done)
+			if !bytes.Equal(h.all, want) || h.err != io.EOF {
+				t.Errorf("read %d bytes and %v, want %d and io.EOF", len(h.all), h.err, len(want))
+			}
+		})
+	})
+	t.Run("after the end", func(t *testing.T) {
+		overAll(t, func(t *testing.T, server, peer net.Conn) {
+			h := start(t, server, func(h *handler) {
+				h.turn = func(p []byte, err error) bool {
+					if h.turns == 1 {
+						runtime.Goexit() // with the error still untold
+					}
+					return err == nil
+				}
+			})
+			peer.Close()
+			wait(t, "Done", h.done)
+		})
+	})
+}
+
+func TestReadInTurn(t *testing.T) {
+	t.Run("ReadWait waits", func(t *testing.T) {
+		overAll(t, func(t *testing.T, server, peer net.Conn) {
+			asked := make(chan struct{})
+			h := start(t, server, func(h *handler) {
+				h.turn = func(p []byte, err error) bool {
+					if h.turns > 1 {
+						return err == nil
+					}
+					close(asked)
+					buf := make([]byte, 8)
+					if n, err := h.sock.ReadWait(buf); string(buf[:n]) != "b" || err != nil {
+						t.Errorf("ReadWait = %q, %v, want %q", buf[:n], err, "b")
+					}
+					return true
+				}
+			})
+			write(t, peer, []byte("a"))
+			wait(t, "Turn", asked)
+			write(t, peer, []byte("b"))
+			peer.Close()
+			wait(t, "Done", h.done)
+			if string(h.all) != "a" {
+				t.Errorf("Fill read %q, want %q", h.all, "a")
+			}
+		})
+	})
+}
+
+// TestPending is about streams: with nothing pending they wait with a small buffer of their own.
+func TestPending(t *testing.T) {
+	t.Parallel()
+	for _, pending := range []bool{false, true} {
+		name := map[bool]string{false: "nothing", true: "a message"}[pending]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, peer := pipePair(t)
+			h := start(t, server, func(h *handler) { h.pending = func() bool { return pending } })
+			want := pattern(4000)
+			write(t, peer, want)
+			peer.Close()
+			wait(t, "Done", h.done)
+			if !bytes.Equal(h.all, want) {
+				t.Errorf("read %d bytes, want %d", len(h.all), len(want))
+			}
+			if whole := h.reads[0] == len(want); whole != pending {
+				t.Errorf("the reads were %v, want all at once: %v", h.reads, pending)
+			}
+		})
+	}
+}

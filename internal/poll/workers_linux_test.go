@@ -1,0 +1,337 @@
+package poll_test
+
+// The goroutines that serve sockets: as many as there are callbacks that run, and none without sockets.
+
+import (
+	"crypto/sha256"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/hail/internal/poll"
+)
+
+// socketPair is a pair that takes no port.
+func socketPair(t testing.TB) (server, peer net.Conn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socketpair")
+		ends[i], err = net.FileConn(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return closeBoth(t, ends[0], ends[1])
+}
+
+// goroutines counts those that poll has started. Tests that ask are not parallel.
+func goroutines() int {
+	buf := make([]byte, 1<<20)
+	for {
+		if n := runtime.Stack(buf, true); n < len(buf) {
+			return strings.Count(string(buf[:n]), "created by example.com/hail/internal/poll.")
+		}
+		buf = make([]byte, 2*len(buf))
+	}
+}
+
+// waitGoroutines waits until poll has at most the given number of goroutines.
+func waitGoroutines(t testing.TB, most int) {
+	t.Helper()
+	got := goroutines()
+	for limit := time.Now().Add(patience); got > most && time.Now().Before(limit); got = goroutines() {
+		runtime.Gosched()
+	}
+	if got > most {
+		t.Errorf("%d goroutines after %v, want at most %d", got, patience, most)
+	}
+}
+
+// echo has a handler's turns say what they were given.
+func echo(h *handler) <-chan string {
+	said := make(chan string, 1)
+	h.turn = func(p []byte, err error) bool {
+		if err == nil {
+			said <- string(p)
+		}
+		return err == nil
+	}
+	return said
+}
+
+// bystander is a socket that others must not disturb.
+type bystander struct {
+	*handler
+	peer net.Conn
+	said <-chan string
+}
+
+func newBystander(t testing.TB, p *poll.Poller) *bystander {
+	server, peer := socketPair(t)
+	b := &bystander{peer: peer}
+	b.handler = startOf(t, p, server, func(h *handler) { b.said = echo(h) })
+	return b
+}
+
+// check has the socket served.
+func (b *bystander) check(what string) {
+	b.t.Helper()
+	write(b.t, b.peer, []byte(what))
+	if got := wait(b.t, "a Turn of a bystander", b.said); got != what {
+		b.t.Errorf("the bystander reads %q, want %q", got, what)
+	}
+}
+
+func TestBlockedTurnsDelayNobody(t *testing.T) {
+	for _, n := range []int{1, 2, 1000} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			var p poll.Poller
+			blocked, release := make(chan struct{}, n), make(chan struct{})
+			var peers []net.Conn
+			var handlers []*handler
+			for range n {
+				server, peer := socketPair(t)
+				handlers = append(handlers, startOf(t, &p, server, func(h *handler) {
+					h.turn = func(p []byte, err error) bool {
+						if err == nil {
+							blocked <- struct{}{}
+							<-release
+						}
+						return err == nil
+					}
+				}))
+				peers = append(peers, peer)
+			}
+			by := newBystander(t, &p)
+			waitGoroutines(t, 1)
+			for _, peer := range peers {
+				write(t, peer, []byte("block"))
+			}
+			for range peers {
+				wait(t, "a Turn that blocks", blocked) // all at once
+			}
+			for i := range 100 {
+				by.check(strconv.Itoa(i))
+			}
+			if got := goroutines(); got > 2*n+8 {
+				t.Errorf("%d goroutines for %d callbacks that block, want about as many", got, n)
+			}
+			close(release)
+			by.check("after")
+			waitGoroutines(t, 1)
+			for _, peer := range peers {
+				peer.Close()
+			}
+			for _, h := range handlers {
+				wait(t, "Done", h.done)
+			}
+			by.sock.Close()
+			wait(t, "Done", by.done)
+			waitGoroutines(t, 0)
+		})
+	}
+}
+
+// hog is a Handler that always has more to do.
+type hog struct {
+	verdict poll.Verdict
+	turn    func()
+	stop    atomic.Bool
+	done    chan struct{}
+}
+
+func (h *hog) Fill() bool    { return true }
+func (h *hog) Pending() bool { return true }
+func (h *hog) Turn() poll.Verdict {
+	if h.stop.Load() {
+		return poll.Ended
+	}
+	h.turn()
+	return h.verdict
+}
+func (h *hog) Writable(func([]byte) (int, error)) {}
+func (h *hog) Hangup(error)                       {}
+func (h *hog) Done()                              { close(h.done) }
+
+// startHogs starts more of them than there are processors. The test's cleanup ends them.
+func startHogs(t testing.TB, p *poll.Poller, verdict poll.Verdict, turn func()) {
+	var hogs []*hog
+	for range runtime.GOMAXPROCS(0) + 3 {
+		server, _ := socketPair(t)
+		h := &hog{verdict: verdict, turn: turn, done: make(chan struct{})}
+		p.New(server, h).Start()
+		hogs = append(hogs, h)
+	}
+	t.Cleanup(func() {
+		for _, h := range hogs {
+			h.stop.Store(true)
+		}
+		for _, h := range hogs {
+			wait(t, "Done of a hog", h.done)
+		}
+	})
+}
+
+func TestFloodsStarveNobody(t *testing.T) {
+	t.Parallel()
+	for name, verdict := range map[string]poll.Verdict{"of frames": poll.Again, "of bytes": poll.More} {
+		t.Run(name+", to be read", func(t *testing.T) {
+			t.Parallel()
+			var p poll.Poller
+			server, peer := socketPair(t)
+			// A hog has the peer write, and what lies between that and the Turn is counted in turns of the hogs:
+			// the test's goroutine and the time are not theirs alone.
+			const times = 101
+			var work [8 << 10]byte // for some microseconds a turn
+			var turns, wrote atomic.Int64
+			var idle atomic.Bool
+			between := make(chan int64, times)
+			h := startOf(t, &p, server, func(h *handler) {
+				h.turn = func(_ []byte, err error) bool {
+					between <- turns.Load() - wrote.Load()
+					idle.Store(true)
+					return err == nil && h.turns < times
+				}
+			})
+			startHogs(t, &p, verdict, func() {
+				sha256.Sum256(work[:])
+				if turns.Add(1); idle.CompareAndSwap(true, false) {
+					wrote.Store(turns.Load())
+					peer.Write([]byte("a"))
+				}
+			})
+			idle.Store(true)
+			var all []int64
+			for range times {
+				all = append(all, wait(t, "a Turn", between))
+			}
+			slices.Sort(all)
+			if got := all[times/2]; got > 1000 {
+				t.Errorf("a message has to wait for %d turns of other sockets, want less than a hundred", got)
+			}
+			wait(t, "Done", h.done)
+		})
+		t.Run(name+", to be written", func(t *testing.T) {
+			t.Parallel()
+			var p poll.Poller
+			startHogs(t, &p, verdict, func() {})
+			server, peer := socketPair(t)
+			h := newHandlerOf(t, &p, server)
+			full, want := fill(h)
+			wrote := make(chan error, 1)
+			h.writable = h.writer(full, wrote)
+			h.sock.Start()
+			if !h.sock.WantWrite() {
+				t.Fatal("WantWrite = false, want true")
+			}
+			readFull(t, peer, make([]byte, len(want)))
+			if err := wait(t, "Writable", wrote); err != nil {
+				t.Errorf("write: %v", err)
+			}
+			peer.Close()
+			wait(t, "Done", h.done)
+		})
+	}
+}
+
+// TestFloodTakesNoMemory is not parallel: it looks at the whole process's heap.
+func TestFloodTakesNoMemory(t *testing.T) {
+	var p poll.Poller
+	var turns atomic.Int64
+	startHogs(t, &p, poll.Again, func() { turns.Add(1) })
+	heap := func(turn int64) uint64 {
+		for turns.Load() < turn {
+			runtime.Gosched()
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap(1000)
+	const more = 500_000
+	if after := heap(turns.Load() + more); after > before+more {
+		t.Errorf("heap: %d bytes after %d turns more, want about the %d there were", after, more, before)
+	}
+}
+
+// TestFloodBreedsNoWorkers is not parallel: it counts all goroutines.
+func TestFloodBreedsNoWorkers(t *testing.T) {
+	var p poll.Poller
+	var turns atomic.Int64
+	before := runtime.NumGoroutine()
+	blocked, release := make(chan struct{}), make(chan struct{})
+	startHogs(t, &p, poll.Again, func() { turns.Add(1) })
+	server, peer := socketPair(t)
+	h := startOf(t, &p, server, func(h *handler) {
+		h.turn = func(p []byte, err error) bool {
+			if h.turns == 1 {
+				close(blocked)
+				<-release
+			}
+			return err == nil
+		}
+	})
+	write(t, peer, []byte("block"))
+	wait(t, "a Turn that blocks", blocked)
+	most := 0
+	for start := turns.Load(); turns.Load() < start+100_000; runtime.Gosched() {
+		most = max(most, runtime.NumGoroutine()-before)
+	}
+	if want := 2*runtime.GOMAXPROCS(0) + 10; most > want {
+		t.Errorf("up to %d goroutines serve %d sockets, want at most %d", most, runtime.GOMAXPROCS(0)+4, want)
+	}
+	close(release)
+	h.sock.Close()
+	wait(t, "Done", h.done)
+}
+
+// TestGoexitKeepsTheWorkers has every callback end its goroutine.
+func TestGoexitKeepsTheWorkers(t *testing.T) {
+	var p poll.Poller
+	const n = 100
+	var group sync.WaitGroup
+	for range n {
+		server, peer := socketPair(t)
+		h := startOf(t, &p, server, func(h *handler) {
+			h.size = 100
+			h.turn = func(p []byte, err error) bool {
+				if err == nil {
+					runtime.Goexit()
+				}
+				return false
+			}
+			h.last = runtime.Goexit
+		})
+		group.Go(func() {
+			want := pattern(1000)
+			write(t, peer, want)
+			peer.Close()
+			wait(t, "Done", h.done)
+			if string(h.all) != string(want) {
+				t.Errorf("read %d bytes, want the %d that were sent", len(h.all), len(want))
+			}
+		})
+	}
+	by := newBystander(t, &p)
+	group.Wait()
+	by.check("still there")
+	by.sock.Close()
+	wait(t, "Done", by.done)
+	waitGoroutines(t, 0)
+}
