@@ -199,15 +199,15 @@ func TestHistory(t *testing.T) {
 			publish(t, h, "room", 0, "0", "1")
 			time.Sleep(30 * time.Second)
 			last := publish(t, h, "room", 0, "2")[0]
-			time.Sleep(30*time.Second - 1)
+			time.Sleep(30*time.Second - time.Nanosecond)
 			got, _ := since(t, h, "room", 0)
 			got.check(t, "0", "1", "2")
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			got, _ = since(t, h, "room", 0)
 			got.check(t, "2")
-			time.Sleep(30*time.Second - 1)
+			time.Sleep(30*time.Second - time.Nanosecond)
 			wantStats(t, h, 1, 0, 1)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			wantStats(t, h, 0, 0, 0)
 			if _, complete := since(t, h, "room", last); !complete {
@@ -281,7 +281,7 @@ func TestHistory(t *testing.T) {
 					publish(t, h, fmt.Sprint(i), 0, "y")
 				}
 			}
-			time.Sleep(time.Minute - 1)
+			time.Sleep(time.Minute - time.Nanosecond)
 			left := 0
 			for range h.Topics() {
 				left++
@@ -289,7 +289,7 @@ func TestHistory(t *testing.T) {
 			if left != 1 {
 				t.Errorf("%d topics a moment before the last, want 1", left)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			wantStats(t, h, 0, 0, 0)
 		})

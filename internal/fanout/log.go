@@ -13,9 +13,11 @@ import (
 const (
 	minChunk = 512
 	maxChunk = 64 << 10
-	// Each chunk of a burst may be so many times (as a shift) larger than the one before, up to the largest.
-	growShift = 2
-	maxGrowth = 4
+	// A chunk is so many times as large as what the log holds: few pieces in a burst, little room for nothing
+	// in what is kept.
+	growth = 2
+	// A log that is empty begins with what it has held at most, or this part of what it began with before.
+	hintPart = 4
 	// A message larger than a chunk has one of its own, with this part of its size as room for small
 	// ones that follow.
 	roomPart = 16
@@ -131,8 +133,9 @@ type log struct {
 	space  [4]*chunk
 	first  uint64 // the oldest message's index
 	bytes  int    // of the frames from there on
-	growth uint8  // of the next chunk
 	total  int    // bytes that came since it was empty
+	peak   int    // the most of bytes since then
+	hint   int32  // the topic's
 	// What was there when the last round that has ended began: messages, as an index, and bytes of total.
 	woken      uint64
 	wokenTotal int
@@ -141,9 +144,9 @@ type log struct {
 var logs = sync.Pool{New: func() any { return new(log) }}
 
 // newLog returns the log of a topic whose next message has this index.
-func newLog(next uint64, growth uint8) *log {
+func newLog(next uint64, hint int32) *log {
 	l := logs.Get().(*log)
-	l.chunks, l.first, l.woken, l.growth = l.space[:0], next, next, growth
+	l.chunks, l.first, l.woken, l.hint = l.space[:0], next, next, hint
 	return l
 }
 
@@ -154,20 +157,24 @@ func (l *log) free() {
 }
 
 // tailFor returns the chunk that m, the message of index next, goes to.
-func (l *log) tailFor(m *message, next uint64, deflated bool, largest int) *chunk {
+func (l *log) tailFor(m *message, next uint64, deflated bool, h *Hub) *chunk {
 	if n := len(l.chunks); n > 0 && l.chunks[n-1].fits(m, deflated) {
 		return l.chunks[n-1]
 	}
 	frame := wire.FrameSize(len(m.payload))
-	size := max(min(minChunk<<(growShift*l.growth), largest), frame)
-	if frame > largest {
+	size := max(minChunk, growth*l.bytes)
+	if !h.history {
+		// Nothing is kept for long, so what was needed may be needed again.
+		size = max(size, l.peak, int(l.hint))
+	}
+	size = max(min(size, h.maxChunk), frame)
+	if frame > h.maxChunk {
 		size += frame / roomPart
 	}
-	l.growth = min(l.growth+1, maxGrowth)
 	ch := newChunk(next, size, frame)
 	if m.deflated != nil {
 		// What is not shorter is not compressed, so the second stream needs no more than the first.
-		ch.deflated = make([]byte, 0, max(m.deflatedSize(), min(size, largest)))
+		ch.deflated = make([]byte, 0, max(m.deflatedSize(), min(size, h.maxChunk)))
 	}
 	l.chunks = append(l.chunks, ch)
 	return ch
@@ -204,12 +211,4 @@ func (l *log) drop(to uint64, keep bool) (seq uint64) {
 		}
 	}
 	return seq
-}
-
-// fitting returns the growth with which a new log's first chunk would have held all that this one held.
-func (l *log) fitting() (growth uint8) {
-	for growth < maxGrowth && minChunk<<(growShift*growth) < l.total {
-		growth++
-	}
-	return growth
 }

@@ -67,13 +67,6 @@ func (p *peer) takeLocked(c *fanout.Cursor) {
 	}
 }
 
-// setStalled says whether the peer takes anything when it is woken.
-func (p *peer) setStalled(on bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stalled = on
-}
-
 func (p *peer) check(t *testing.T, want ...string) {
 	t.Helper()
 	p.mu.Lock()

@@ -34,7 +34,7 @@ type topic struct {
 	subs    int32     // cursors that have not ended
 	behind  int32     // cursors that have something to take
 	lost    int32     // cursors that are known to have fallen off
-	growth  uint8     // of a new log
+	hint    int32     // how large the log has been lately, in bytes
 	bound   Bound     // what made the log drop messages that were not read
 	dirty   bool      // something came since the round began
 	queued  bool
@@ -71,14 +71,14 @@ func (t *topic) appendLocked(m *message, want uint64) (seq uint64, ok bool) {
 	}
 	l := t.log
 	if l == nil {
-		l = newLog(next, t.growth)
+		l = newLog(next, t.hint)
 		t.log = l
 	}
 	keeps := t.keepsDeflated()
 	if !keeps || h.cfg.MaxBytes > 0 && wire.FrameSize(len(m.payload))+m.deflatedSize() > h.cfg.MaxBytes {
 		m.deflated = nil
 	}
-	ch := l.tailFor(m, next, keeps, h.maxChunk)
+	ch := l.tailFor(m, next, keeps, h)
 	before := ch.before(len(ch.entries))
 	ch.add(m, seq)
 	if h.history {
@@ -87,6 +87,7 @@ func (t *topic) appendLocked(m *message, want uint64) (seq uint64, ok bool) {
 	size := ch.before(len(ch.entries)) - before
 	l.bytes += size
 	l.total += size
+	l.peak = max(l.peak, l.bytes)
 	t.head.Store((next + 1) << 1)
 	t.behind = int32(len(t.cursors)) - t.lost
 	t.boundLocked()
@@ -103,7 +104,8 @@ func (t *topic) boundLocked() {
 		t.bound = Messages
 		t.floor = l.drop(next-limit, true)
 	}
-	for cfg.MaxBytes > 0 && l.bytes > cfg.MaxBytes {
+	// The newest always fits, but for the second stream of a very small log.
+	for cfg.MaxBytes > 0 && l.bytes > cfg.MaxBytes && l.first+1 < next {
 		t.bound = Bytes
 		t.floor = l.drop(l.first+1, true)
 	}
@@ -121,10 +123,7 @@ func (t *topic) settleLocked(low uint64) {
 		t.floor = seq
 	}
 	if l.first == t.next() && !keep {
-		if t.growth > 0 {
-			t.growth--
-		}
-		t.growth = max(t.growth, l.fitting())
+		t.hint = max(t.hint/hintPart, int32(min(l.peak, maxChunk)))
 		t.log = nil
 		l.free()
 	}
@@ -246,11 +245,14 @@ func (t *topic) loseLocked(c *Cursor) bool {
 
 // passOwnLocked moves c past messages of its own.
 func (t *topic) passOwnLocked(c *Cursor) {
+	if c.id == 0 {
+		return
+	}
 	start, limit := c.next.Load(), c.limitLocked()
 	next := start
 	for next < limit {
 		ch, i := t.log.find(next)
-		if ch.entries[i].sender != c.id || c.id == 0 {
+		if ch.entries[i].sender != c.id {
 			break
 		}
 		next++
