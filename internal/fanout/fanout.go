@@ -76,14 +76,14 @@ type Hub struct {
 	ages   ages
 
 	closed  atomic.Bool
-	mu      sync.Mutex
-	running int           // goroutines that wake or let history age
-	idle    chan struct{} // made by Close, closed when running is 0
+	running atomic.Int64 // goroutines that wake subscribers or let history age
+	idle    chan struct{}
+	end     sync.Once // closes idle, when the hub is closed and nobody is running
 }
 
 const (
 	// What end offsets in a chunk can say, on every system.
-	maxFrame = 1<<31 - 1
+	maxFrame = 1 << 30
 	// Chunks are at the most this part of what a log may hold.
 	chunkPart = 4
 )
@@ -101,6 +101,7 @@ func New(cfg Config) *Hub {
 		help:     leadOf(cfg, helpPart),
 		wait:     leadOf(cfg, waitPart),
 		start:    time.Now(),
+		idle:     make(chan struct{}),
 	}
 	if cfg.MaxBytes > 0 {
 		h.maxFrame = min(maxFrame, cfg.MaxBytes)
@@ -262,35 +263,31 @@ func (h *Hub) Stats() (s Stats) {
 // Close lets nothing more be published, and returns when nobody is being woken any more.
 // Cursors can still be taken from and dropped.
 func (h *Hub) Close() {
-	h.mu.Lock()
-	if h.idle == nil {
-		h.closed.Store(true)
-		h.idle = make(chan struct{})
-		if h.running == 0 {
-			close(h.idle)
-		}
-	}
-	h.mu.Unlock()
+	h.closed.Store(true)
 	h.ages.stop()
+	h.endIdle()
 	<-h.idle
 }
 
 // enter announces a goroutine that wakes subscribers or lets history age: Close waits for its leave.
 func (h *Hub) enter() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.idle != nil {
+	h.running.Add(1)
+	if h.closed.Load() {
+		h.leave()
 		return false
 	}
-	h.running++
 	return true
 }
 
 func (h *Hub) leave() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.running--
-	if h.running == 0 && h.idle != nil {
-		close(h.idle)
+	if h.running.Add(-1) == 0 {
+		h.endIdle()
+	}
+}
+
+// endIdle lets Close return where nobody is running.
+func (h *Hub) endIdle() {
+	if h.closed.Load() && h.running.Load() == 0 {
+		h.end.Do(func() { close(h.idle) })
 	}
 }

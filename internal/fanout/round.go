@@ -7,18 +7,21 @@ import (
 	"sync/atomic"
 )
 
-// Cursors that are looked at in one hold of a topic's lock, and woken behind it.
-const batch = 32
+const (
+	// Cursors that are looked at in one hold of a topic's lock, and woken behind it.
+	batch = 32
+	// After so many of these a goroutine has done its turn: other topics, and a publisher's caller, wait for it.
+	turn = 64
+)
 
 // round is one pass over a topic's cursors. Several goroutines may share it. Guarded by the topic's mu.
 type round struct {
 	cursors []*Cursor // as they were at its begin; nothing in the array changes
 	at      int       // those below have been taken to be woken
 	sharers int
-	low     uint64 // no cursor is below
-	log     *log   // at the begin, and its woken and wokenTotal at the end
-	from    uint64
-	total   int
+	low     uint64        // no cursor is below
+	from    uint64        // the log's woken at the end
+	total   int           // and its wokenTotal
 	ended   chan struct{} // closed at the end, nil where nobody waits for it
 }
 
@@ -138,7 +141,7 @@ func (t *topic) wake(popped bool) bool {
 		t.unlock()
 		return false
 	}
-	for r.at < len(r.cursors) && !t.hub.closed.Load() {
+	for n := 0; n < turn && r.at < len(r.cursors) && !t.hub.closed.Load(); n++ {
 		woken := t.takeLocked(r, space[:0])
 		share := t.shareLocked(r)
 		t.unlock()
@@ -193,11 +196,16 @@ func (t *topic) shareLocked(r *round) bool {
 	return true
 }
 
-// leaveLocked leaves a round; the last to do so ends it. It reports whether the caller has to put the topic
-// into the queue, because something came meanwhile.
+// leaveLocked leaves a round; the last to do so ends it if it is done. It reports whether the caller has to
+// put the topic into the queue, because it is not, or because something came meanwhile.
 func (t *topic) leaveLocked(r *round) bool {
 	if r.sharers--; r.sharers > 0 {
 		return false
+	}
+	if r.at < len(r.cursors) && !t.hub.closed.Load() {
+		queued := t.queued
+		t.queued = true
+		return !queued
 	}
 	t.round, t.shared = nil, false
 	if r.ended != nil {

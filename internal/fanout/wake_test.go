@@ -159,7 +159,7 @@ func TestWake(t *testing.T) {
 
 	t.Run("comes once for each subscriber that is behind", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			peers := make([]peer, 1000)
+			peers := make([]peer, 5000)
 			for i := range peers {
 				h.Subscribe("room", uint64(i+1), false, &peers[i])
 			}
@@ -275,6 +275,28 @@ func TestWake(t *testing.T) {
 			synctest.Wait()
 			later.check(t, "two")
 			wantStats(t, h, 1, 1, 0)
+		})
+	})
+
+	t.Run("comes to a small topic in the midst of a large one", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			var woken atomic.Int32
+			both := make(chan struct{})
+			for range 2048 * (runtime.GOMAXPROCS(0) + 2) {
+				h.Subscribe("large", 0, false, waker(func(*fanout.Cursor) {
+					<-both
+					woken.Add(1)
+				}))
+			}
+			before := int32(-1)
+			h.Subscribe("small", 0, false, waker(func(*fanout.Cursor) { before = woken.Load() }))
+			publish(t, h, "large", 0, "x")
+			publish(t, h, "small", 0, "x")
+			close(both)
+			synctest.Wait()
+			if all := woken.Load(); before < 0 || before == all {
+				t.Errorf("woken behind %d of %d subscribers of the large one", before, all)
+			}
 		})
 	})
 
