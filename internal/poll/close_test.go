@@ -196,3 +196,44 @@ func TestCloseOfTLS(t *testing.T) {
 	wait(t, "Done", h.done)
 	wantEOF(t, peer, "")
 }
+
+// flooded is a connection whose reader is long in coming back, for which a net.Conn's Close waits.
+type flooded struct {
+	net.Conn
+	reading, back chan struct{}
+}
+
+func (f flooded) Read([]byte) (int, error) {
+	select {
+	case f.reading <- struct{}{}:
+	default: // it is back, and reads on
+	}
+	<-f.back
+	return 0, net.ErrClosed
+}
+
+func (f flooded) Close() error {
+	<-f.back
+	return f.Conn.Close()
+}
+
+func TestCloseDoesNotWaitForTheReader(t *testing.T) {
+	t.Parallel()
+	server, _ := pipePair(t)
+	nc := flooded{server, make(chan struct{}, 1), make(chan struct{})}
+	h := start(t, nc, nil)
+	wait(t, "Read", nc.reading)
+	closed := make(chan struct{})
+	go func() { // waited for below
+		defer close(closed)
+		h.sock.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(2 * time.Second):
+		t.Error("Close waits for Read")
+	}
+	close(nc.back)
+	wait(t, "Done", h.done)
+	wait(t, "Close", closed)
+}

@@ -49,7 +49,7 @@ func (s *stream) serve() {
 			go s.serve() // user code has ended the goroutine
 			return
 		}
-		s.Close()
+		s.once.Do(s.end) // else Close has begun to, and is waited for
 		s.writers.wait()
 		s.h.Done()
 	}()
@@ -105,12 +105,22 @@ func (s *stream) Unsent() int { return unsent(s.nc) }
 func (s *stream) HungUp() bool      { return false }
 func (s *stream) CloseWrite() error { return closeWrite(s.nc) }
 
-// Close does not wait for the peer: of TLS it closes the connection beneath, without an alert.
+// Close does not wait for the peer: of TLS it closes the connection beneath, without an alert. Nor does it wait for
+// the goroutine that reads, as a net.Conn's own does: where many are flooded, that may be long in coming.
 func (s *stream) Close() error {
-	s.once.Do(func() { close(s.closed) })
-	err := beneath(s.nc).Close()
-	s.nc.Close() // does not wait any more
+	err := net.ErrClosed
+	s.once.Do(func() {
+		err = nil
+		s.writers.start(s.end)
+	})
 	return err
+}
+
+// end closes the transport. Close starts it on a goroutine of its own, which serve waits for.
+func (s *stream) end() {
+	close(s.closed)
+	beneath(s.nc).Close()
+	s.nc.Close() // does not wait any more
 }
 
 // beneath returns the transport of a TLS connection, and else nc.
