@@ -37,8 +37,8 @@ type Options struct {
 	// hailtest.Overwrite shows misuse in tests. Default: off.
 	ReuseBuffers bool
 
-	// ReadLimit is the most bytes a message may have, after decompression. A longer one closes
-	// the connection with 1009, before more memory than that is taken. Negative: no limit. Default: 65536 (64 KiB).
+	// ReadLimit is the most bytes a message may have, after decompression; compressed it may have come in four times
+	// as many. A longer one closes the connection with 1009, before more memory than that is taken. Negative: no limit. Default: 65536 (64 KiB).
 	ReadLimit int64
 
 	// SendQueue is the most bytes of messages, with their frame headers, that wait for one connection's peer.

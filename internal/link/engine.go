@@ -208,7 +208,7 @@ func (s *shim) nextFrame() error {
 			s.unmark(h)
 			s.total += h.Length
 			if s.deflated {
-				return nil // the limit is for what comes out of it
+				return s.c.checkDeflated(s.total)
 			}
 			return s.c.checkLength(s.total)
 		}

@@ -272,6 +272,16 @@ func (c *Conn) checkLength(n uint64) error {
 	return nil
 }
 
+// checkDeflated says whether a compressed message of this length may be taken. The limit is for what comes out of
+// it, but blocks may be without content.
+func (c *Conn) checkDeflated(n uint64) error {
+	const mostTimes, atLeast = 4, 1 << 10
+	if limit := c.cfg.ReadLimit; limit >= 0 && n > atLeast && (n-atLeast)/mostTimes > uint64(limit) {
+		return c.tooBig()
+	}
+	return nil
+}
+
 func (c *Conn) tooBig() *Violation {
 	return &Violation{Code: codeTooBig, Reason: "message too big",
 		Err: fmt.Errorf("message of more than %d bytes (Options.ReadLimit)", c.cfg.ReadLimit)}

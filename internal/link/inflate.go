@@ -5,6 +5,7 @@ package link
 import (
 	"bufio"
 	"compress/flate"
+	"errors"
 	"io"
 	"sync"
 
@@ -18,13 +19,20 @@ const (
 	finalBlock = "\x01\x00\x00\xff\xff"
 
 	inflateBuffer = 4 << 10
+
+	// A stream more than so many needs that many bytes of content: one begins with a copy of what the next may refer to.
+	freeStreams, streamContent = 64, 32
 )
+
+var errStreams = &Violation{Code: codeTooBig, Reason: "message too big",
+	Err: errors.New("compressed message of many final blocks with next to no content")}
 
 // inflater inflates one message at a time. It is large, and pooled.
 type inflater struct {
 	flate   io.ReadCloser // reads from the inflater
 	payload *bufio.Reader
 	behind  int // bytes that were read of what follows the payload
+	streams int // begun in this message
 }
 
 var inflaters = sync.Pool{New: func() any {
@@ -38,6 +46,7 @@ func (c *Conn) inflateAll(r io.Reader, text bool) (*buffer, error) {
 	z := inflaters.Get().(*inflater)
 	defer z.free()
 	z.payload.Reset(r)
+	z.streams = 0
 	z.restart(nil)
 	var check wire.UTF8
 	limit := c.cfg.ReadLimit
@@ -73,6 +82,7 @@ func (c *Conn) inflateAll(r io.Reader, text bool) (*buffer, error) {
 // restart begins a stream whose blocks may refer back to what came out before.
 func (z *inflater) restart(out []byte) {
 	z.behind = 0
+	z.streams++
 	// There is no error where the window fits.
 	z.flate.(flate.Resetter).Reset(z, out[max(0, len(out)-wire.MaxWindow):])
 }
@@ -85,6 +95,9 @@ func (z *inflater) next(out []byte) error {
 		// block is missing that should be last, but no data.
 		if _, err := z.payload.Peek(1); err != nil {
 			return err
+		}
+		if z.streams > freeStreams+len(out)/streamContent {
+			return errStreams
 		}
 		z.restart(out)
 		return nil
