@@ -69,10 +69,10 @@ func checkKeys(r *http.Request) *refusal {
 		return &refusal{status: http.StatusBadRequest, text: "a WebSocket handshake has no body"}
 	}
 	if _, ok := wire.ParseTokens(r.Header["Sec-Websocket-Protocol"]); !ok {
-		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Protocol must be a list of tokens"}
+		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Protocol must be a list of tokens, and not too many"}
 	}
 	if _, ok := wire.ParseExtensions(r.Header["Sec-Websocket-Extensions"]); !ok {
-		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1)"}
+		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1), or too long a list"}
 	}
 	return nil
 }

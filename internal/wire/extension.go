@@ -17,6 +17,9 @@ const (
 	maxWindowBits = 15
 )
 
+// maxParts is how many parts a list header may have. A part takes forty bytes where it came in two.
+const maxParts = 100
+
 // Extension is one offer of Sec-WebSocket-Extensions.
 type Extension struct {
 	Name   string
@@ -30,8 +33,9 @@ type Param struct {
 }
 
 // ParseExtensions reads the values of a request's Sec-WebSocket-Extensions, and reports whether they
-// are spelled as they must be. No values are no offers.
+// are spelled as they must be, and are not too many. No values are no offers.
 func ParseExtensions(values []string) (offers []Extension, ok bool) {
+	parts := 0
 	for _, v := range values {
 		s := scanner{rest: v}
 		for !s.end() {
@@ -39,7 +43,8 @@ func ParseExtensions(values []string) (offers []Extension, ok bool) {
 				continue // a list may have empty elements (RFC 2616 section 2.1), but not only those
 			}
 			offer, ok := s.extension()
-			if !ok || !s.end() && !s.take(',') {
+			parts += 1 + len(offer.Params)
+			if !ok || !s.end() && !s.take(',') || parts > maxParts {
 				return nil, false
 			}
 			offers = append(offers, offer)
@@ -101,7 +106,7 @@ func windowBits(s string) (bits int, ok bool) {
 	return bits, true
 }
 
-// ParseTokens reads a list header of tokens, and reports whether it is one (RFC 2616 section 2.1).
+// ParseTokens reads a list header of tokens, and reports whether it is one (RFC 2616 section 2.1), and not too long.
 // No values are no tokens.
 func ParseTokens(values []string) (tokens []string, ok bool) {
 	for _, v := range values {
@@ -111,7 +116,7 @@ func ParseTokens(values []string) (tokens []string, ok bool) {
 				continue
 			}
 			token := s.token()
-			if token == "" || !s.end() && !s.take(',') {
+			if token == "" || !s.end() && !s.take(',') || len(tokens) == maxParts {
 				return nil, false
 			}
 			tokens = append(tokens, token)
@@ -172,7 +177,7 @@ func (s *scanner) extension() (e Extension, ok bool) {
 		if p.HasValue = s.take('='); p.HasValue {
 			p.Value = s.value()
 		}
-		if p.Name == "" || p.HasValue && p.Value == "" {
+		if p.Name == "" || p.HasValue && p.Value == "" || len(e.Params) == maxParts {
 			return e, false
 		}
 		e.Params = append(e.Params, p)

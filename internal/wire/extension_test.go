@@ -137,3 +137,19 @@ func TestAcceptDeflate(t *testing.T) {
 		})
 	}
 }
+
+func TestListsThatAreTooLong(t *testing.T) {
+	t.Parallel()
+	for name, list := range map[string]string{
+		"offers":     strings.Repeat("a,", 200),
+		"parameters": "a" + strings.Repeat(";b", 200),
+		"both":       strings.Repeat("a;b,", 100),
+	} {
+		if _, ok := wire.ParseExtensions([]string{list}); ok {
+			t.Errorf("ParseExtensions took a list of too many %s", name)
+		}
+	}
+	if _, ok := wire.ParseTokens([]string{strings.Repeat("a,", 200)}); ok {
+		t.Error("ParseTokens took a list of too many tokens")
+	}
+}
