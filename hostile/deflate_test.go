@@ -1,0 +1,93 @@
+package hostile_test
+
+// Compressed messages that cost more than their bytes say.
+
+import (
+	"bytes"
+	"compress/flate"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+// compress returns the payload of a compressed message of n zeros (RFC 7692 section 7.2.1).
+func compress(n int) []byte {
+	var b bytes.Buffer
+	w, _ := flate.NewWriter(&b, flate.BestCompression)
+	chunk := make([]byte, 1<<20)
+	for ; n > 0; n -= len(chunk) {
+		w.Write(chunk[:min(n, len(chunk))])
+	}
+	w.Flush()
+	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
+}
+
+func deflated(payload []byte) []byte {
+	return hailtest.Frame{Fin: true, RSV1: true, Opcode: hailtest.OpBinary, Payload: payload, Key: [4]byte{0, 0, 0, 1}}.Bytes()
+}
+
+func TestDeflateBombs(t *testing.T) {
+	const (
+		conns = 100
+		limit = 256 << 10
+		// What came out until the limit is given back; behind the refusal waits a buffer.
+		heapEach = 16 << 10
+		bombTime = 20 * time.Second
+	)
+	bomb := deflated(compress(200 << 20)) // of 200 KiB
+	for kind := range transports {
+		t.Run(kind, func(t *testing.T) {
+			tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, ReadLimit: limit, CloseTimeout: time.Second})
+			peers := tg.crowd(t, conns, hailtest.Compression())
+			bounds{conns * heapEach, 3 + conns, bombTime}.hold(t, func(look func()) {
+				for _, p := range peers {
+					p.Write(bomb)
+				}
+				for _, p := range peers {
+					if f := p.ReadFrame(); f.CloseError().Code != hail.StatusMessageTooBig {
+						t.Errorf("got %v, want a close frame with 1009", f)
+					}
+				}
+				look()
+				tg.ends(t, conns, hail.CauseReadLimit)
+			})
+		})
+	}
+}
+
+// TestDeflateBlocksWithoutContent has a message go on and on without anything that comes out of it.
+func TestDeflateBlocksWithoutContent(t *testing.T) {
+	const (
+		// As much as costs a megabyte of plain messages and more.
+		sent      = 4 << 20
+		blockTime = 3 * time.Second
+	)
+	full := string(compress(32 << 10))
+	for name, payload := range map[string]string{
+		"stored":                         strings.Repeat("\x00\x00\x00\xff\xff", sent/5),
+		"stored, final":                  strings.Repeat("\x01\x00\x00\xff\xff", sent/5),
+		"fixed codes, final":             strings.Repeat("\x03\x00", sent/2),
+		"final, behind a full window":    full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", sent/2),
+		"final, as much as the limit is": full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", 64<<10/2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			tg := serve(t, "epoll", hail.Handler{}, hail.Options{Compression: true, CloseTimeout: 100 * time.Millisecond})
+			p := tg.connect(t, hailtest.Compression())
+			bounds{1 << 20, 3, blockTime}.hold(t, func(func()) {
+				for part := range slices.Chunk(deflated([]byte(payload)), 32<<10) {
+					if _, err := p.NetConn().Write(part); err != nil {
+						break // the server may have refused by the header, and gone
+					}
+				}
+				if f := p.ReadFrame(); f.CloseError().Code != hail.StatusMessageTooBig {
+					t.Errorf("got %v, want a close frame with 1009", f)
+				}
+				tg.ends(t, 1, hail.CauseReadLimit)
+			})
+		})
+	}
+}

@@ -1,0 +1,80 @@
+package hostile_test
+
+// Messages in a million parts, empty ones and such of a byte.
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+const (
+	manyFragments = 1_000_000
+	// What a message of a million bytes is collected in, which doubles as it grows, and what was read of the socket.
+	fragmentHeap = 4 << 20
+	// A message in fragments holds one goroutine until its end, or MessageTimeout; one more takes the other connections.
+	fragmentGoroutines = 2
+	fragmentTime       = 20 * time.Second
+)
+
+func TestFragments(t *testing.T) {
+	for name, tc := range map[string]struct {
+		part  string
+		limit int64
+		want  hail.StatusCode // 0: the message is delivered
+	}{
+		"a million empty ones":                          {"", 0, 0},
+		"a million of a byte within the limit":          {"x", manyFragments, 0},
+		"a million of a byte, one more than the limit":  {"x", manyFragments - 1, hail.StatusMessageTooBig},
+		"a million of a byte, far past the usual limit": {"x", 0, hail.StatusMessageTooBig},
+	} {
+		for kind := range transports {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				got := make(chan []byte, 1)
+				tg := serve(t, kind, hail.Handler{OnMessage: func(_ *hail.Conn, m hail.Message) error {
+					got <- m.Data
+					return nil
+				}}, hail.Options{ReadLimit: tc.limit, CloseTimeout: 100 * time.Millisecond})
+				p := tg.connect(t)
+				bounds{fragmentHeap, fragmentGoroutines, fragmentTime}.hold(t, func(look func()) {
+					part := repeat(frame(false, hailtest.OpContinuation, []byte(tc.part)), 1000)
+					p.Write(frame(false, hailtest.OpBinary, nil))
+					for i := range manyFragments / 1000 {
+						p.Write(part)
+						if i == manyFragments/2000 {
+							look()
+						}
+					}
+					p.Write(frame(true, hailtest.OpContinuation, nil))
+					if tc.want != 0 {
+						tg.ends(t, 1, hail.CauseReadLimit)
+						return
+					}
+					data := await(t, "OnMessage", got)
+					if want := bytes.Repeat([]byte(tc.part), manyFragments); !bytes.Equal(data, want) {
+						t.Errorf("got a message of %d bytes, want %d", len(data), len(want))
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestFragmentsWithoutEnd has parts come for as long as the server takes them: their number is not limited, their time is.
+func TestFragmentsWithoutEnd(t *testing.T) {
+	const messageTimeout, closeTimeout = 300 * time.Millisecond, 100 * time.Millisecond
+	for kind := range transports {
+		t.Run(kind, func(t *testing.T) {
+			tg := serve(t, kind, hail.Handler{}, hail.Options{MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
+			p := tg.connect(t)
+			bounds{1 << 20, fragmentGoroutines, 2*(messageTimeout+closeTimeout) + time.Second}.hold(t, func(func()) {
+				p.Write(frame(false, hailtest.OpText, nil))
+				flood(t, p.NetConn(), repeat(frame(false, hailtest.OpContinuation, nil), 1000))
+				tg.ends(t, 1, hail.CauseMessageTimeout)
+			})
+		})
+	}
+}

@@ -1,0 +1,133 @@
+package hostile_test
+
+// Handshakes of many and long headers.
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+)
+
+// TestHeaders holds what a handshake allocates against the bytes of its headers, twice, and as long as net/http allows.
+func TestHeaders(t *testing.T) {
+	const (
+		size = 1 << 20
+		// Bytes for each byte of the header, beside what any handshake allocates.
+		amplification = 6
+		any           = 256 << 10
+		headerTime    = 2 * time.Second
+	)
+	const extensions, protocol = "Sec-Websocket-Extensions", "Sec-Websocket-Protocol"
+	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
+	s := &hail.Server{Options: hail.Options{Logger: quiet, Compression: true, Subprotocols: []string{"chat"},
+		Origins: []string{"*a*a*a*a*b.example", "https://*.example.com:*"}}}
+	for name, tc := range map[string]struct{ header, value string }{
+		"extensions":                    {extensions, fill("a,")},
+		"empty extensions":              {extensions, fill(",") + "a"},
+		"parameters":                    {extensions, "a" + fill(";b")},
+		"parameters of deflate":         {extensions, "permessage-deflate" + fill(";client_max_window_bits")},
+		"offers of deflate":             {extensions, fill("permessage-deflate;x,") + "a"},
+		"unknown values of deflate":     {extensions, fill("permessage-deflate;server_max_window_bits=99,") + "a"},
+		"a quoted value":                {extensions, `a;b="` + fill("x") + `"`},
+		"a quoted value of escapes":     {extensions, `a;b="` + fill(`\x`) + `"`},
+		"a quoted value without an end": {extensions, `a;b="` + fill("x")},
+		"quotes":                        {extensions, "a;b=" + fill(`"`)},
+		"white space":                   {extensions, "a" + fill(" \t") + "b"},
+		"white space between":           {extensions, fill("a , ")},
+		"a long name":                   {extensions, fill("a")},
+		"subprotocols":                  {protocol, fill("a,")},
+		"subprotocols in white space":   {protocol, fill(" a ,")},
+		"upgrade tokens":                {"Upgrade", fill("a,") + "websocket"},
+		"connection tokens":             {"Connection", fill("upgrad,") + "upgrade"},
+		"a key":                         {"Sec-Websocket-Key", fill("AAAA")},
+		"an origin":                     {"Origin", "https://" + fill("a") + ".example.com"},
+		"an origin of labels":           {"Origin", "https://" + fill("a.") + "example"},
+		"a port":                        {"Origin", "https://example.com:" + fill("1")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request(t)
+			r.Header.Set(tc.header, tc.value)
+			w := httptest.NewRecorder()
+			before, start := allocated(), time.Now()
+			s.ServeHTTP(w, r)
+			took, n := time.Since(start), allocated()-before
+			if most := uint64(amplification*size + any); n > most {
+				t.Errorf("allocated %d bytes, want at most %d", n, most)
+			}
+			if took > headerTime {
+				t.Errorf("took %v, want at most %v", took, headerTime)
+			}
+			if w.Code < 400 {
+				t.Errorf("got status %d, want a refusal", w.Code) // a recorder is not hijacked
+			}
+		})
+	}
+}
+
+// request returns a legal handshake.
+func request(t *testing.T) *http.Request {
+	t.Helper()
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(handshake)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.RemoteAddr = "127.0.0.1:1"
+	return r
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
+// TestHeaderFloods sends more of them than net/http takes: no connection comes of it, and nothing stays.
+func TestHeaderFloods(t *testing.T) {
+	const (
+		conns     = 20
+		floodHeap = 1 << 20
+		floodTime = 10 * time.Second
+	)
+	for name, line := range map[string]func(i int) string{
+		"many headers":      func(i int) string { return fmt.Sprintf("X-%d: x\r\n", i) },
+		"one header often":  func(int) string { return "Sec-WebSocket-Extensions: a;b;c\r\n" },
+		"one without end":   func(i int) string { return strings.Repeat("x", 100) },
+		"lines of nothing":  func(int) string { return "x:\r\n" },
+		"origins":           func(int) string { return "Origin: http://example.com\r\n" },
+		"transfer encoding": func(int) string { return "Transfer-Encoding: chunked\r\n" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tg := serve(t, "epoll", hail.Handler{}, hail.Options{})
+			var b strings.Builder
+			b.WriteString(strings.TrimSuffix(handshake, "\r\n"))
+			for i := 0; b.Len() < 3<<20; i++ {
+				b.WriteString(line(i))
+			}
+			bounds{floodHeap, 2, floodTime}.hold(t, func(look func()) {
+				for range conns {
+					c := dial(t, tg.addr)
+					go func() { // ends with the connection
+						io.WriteString(c.nc, b.String())
+						c.nc.CloseWrite()
+					}()
+					if resp, err := http.ReadResponse(c.br, nil); err == nil && resp.StatusCode < 400 {
+						t.Errorf("got %s, want a refusal", resp.Status)
+					}
+					c.reset()
+				}
+				look()
+			})
+			if n := tg.server.Stats().Accepted; n != 0 {
+				t.Errorf("%d handshakes were accepted, want none", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,216 @@
+// Package hostile_test has peers do their worst, and holds what that costs the server against stated bounds.
+package hostile_test
+
+import (
+	"bytes"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+func TestMain(m *testing.M) { hailtest.Main(m) }
+
+// ample is longer than anything that is waited for takes.
+const ample = 20 * time.Second
+
+// bounds are what an attack may cost the server: at its height, and until it is over.
+type bounds struct {
+	heap       int // bytes beyond those before, garbage excepted
+	goroutines int // beyond those before
+	time       time.Duration
+}
+
+// hold runs an attack, which calls look at its height and returns when it is over.
+func (b bounds) hold(t *testing.T, attack func(look func())) {
+	t.Helper()
+	heapBefore, before, start := heap(), runtime.NumGoroutine(), time.Now()
+	attack(func() {
+		t.Helper()
+		if n := settle(func() int { return runtime.NumGoroutine() - before }, b.goroutines); n > b.goroutines {
+			t.Errorf("goroutines: got %d more, want at most %d", n, b.goroutines)
+		}
+		if n := settle(func() int { return heap() - heapBefore }, b.heap); n > b.heap {
+			t.Errorf("heap: got %d bytes more, want at most %d", n, b.heap)
+		}
+	})
+	if took := time.Since(start); took > b.time {
+		t.Errorf("time: got %v, want at most %v", took, b.time)
+	}
+}
+
+// settle measures until the bound is kept, or for so long that it is not going to be.
+func settle(measure func() int, most int) int {
+	n := measure()
+	for limit := time.Now().Add(2 * time.Second); n > most && time.Now().Before(limit); n = measure() {
+		runtime.Gosched()
+	}
+	return n
+}
+
+// heap returns the bytes in use, without garbage and what pools keep.
+func heap() int {
+	runtime.GC()
+	runtime.GC() // a pool's second chance
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// transports are the two kinds of sockets that the server has.
+var transports = map[string]func(net.Listener) net.Listener{
+	"epoll":     func(ln net.Listener) net.Listener { return ln },
+	"goroutine": func(ln net.Listener) net.Listener { return opaque{ln} },
+}
+
+// opaque hides from the server what kind of connections it accepts.
+type opaque struct{ net.Listener }
+
+type opaqueConn struct{ net.Conn }
+
+func (l opaque) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return opaqueConn{nc}, nil
+}
+
+// target is a server under attack.
+type target struct {
+	server *hail.Server
+	addr   string
+	closed chan hail.CloseInfo
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// serve runs a server on a loopback port until the test's end. Of h, OnClose is taken.
+func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
+	t.Helper()
+	tg := &target{closed: make(chan hail.CloseInfo, 20_000)}
+	h.OnClose = func(_ *hail.Conn, info hail.CloseInfo) { tg.closed <- info }
+	if h.OnConnect == nil {
+		h.OnConnect = func(*hail.Conn, *http.Request) error { return nil }
+	}
+	if o.Logger == nil {
+		o.Logger = quiet
+	}
+	tg.server = &hail.Server{Handler: h, Options: o}
+	tg.addr = listen(t, kind, tg.server, func() {
+		if err := tg.server.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return tg
+}
+
+// listen serves h on a loopback port until the test's end, and calls stop then.
+func listen(t *testing.T, kind string, h http.Handler, stop func()) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hs := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
+	served := make(chan struct{})
+	go func() { // ends with hs.Close, which the cleanup waits for
+		defer close(served)
+		hs.Serve(transports[kind](ln))
+	}()
+	t.Cleanup(func() {
+		stop()
+		hs.Close()
+		<-served
+	})
+	return ln.Addr().String()
+}
+
+// connect opens a connection whose peer does nothing by itself.
+func (tg *target) connect(t *testing.T, opts ...hailtest.Option) *hailtest.Peer {
+	t.Helper()
+	return hailtest.DialURL(t, "ws://"+tg.addr+"/", append(opts, hailtest.Raw(), hailtest.Timeout(ample))...)
+}
+
+// crowd opens n of them.
+func (tg *target) crowd(t *testing.T, n int, opts ...hailtest.Option) []*hailtest.Peer {
+	t.Helper()
+	peers := make([]*hailtest.Peer, n)
+	for i := range peers {
+		peers[i] = tg.connect(t, opts...)
+	}
+	return peers
+}
+
+// await returns what comes from the channel.
+func await[T any](t *testing.T, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(ample):
+		t.Fatalf("%s: got nothing for %v", what, ample)
+		panic("unreachable")
+	}
+}
+
+// ends waits for the end of n connections, of which each has to have the cause.
+func (tg *target) ends(t *testing.T, n int, want ...hail.Cause) {
+	t.Helper()
+	for range n {
+		info := await(t, "OnClose", tg.closed)
+		known := false
+		for _, cause := range want {
+			known = known || cause == info.Cause
+		}
+		if !known {
+			t.Errorf("OnClose: got cause %q (%v), want one of %v", info.Cause, info.Err, want)
+		}
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(ample)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%s: not within %v", what, ample)
+		}
+	}
+}
+
+// flood writes b again and again until the server ends the connection, and fails the test where it has not after ample.
+func flood(t *testing.T, nc net.Conn, b []byte) {
+	t.Helper()
+	nc.SetWriteDeadline(time.Now().Add(ample))
+	for {
+		if _, err := nc.Write(b); err != nil {
+			if os.IsTimeout(err) {
+				t.Errorf("the server still has the connection after %v", ample)
+			}
+			return
+		}
+	}
+}
+
+// frame returns a client's frame. Its key is 0, so that a flood of it is made fast.
+func frame(fin bool, op hailtest.Opcode, payload []byte) []byte {
+	b := hailtest.Frame{Fin: fin, Opcode: op, Payload: payload, Key: [4]byte{0, 0, 0, 1}}.Bytes()
+	return b
+}
+
+// repeat returns frames in a row.
+func repeat(b []byte, n int) []byte { return bytes.Repeat(b, n) }

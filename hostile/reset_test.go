@@ -1,0 +1,151 @@
+package hostile_test
+
+// Resets at every stage of a connection's life.
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+const handshake = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+
+// client is a TCP connection, by hand.
+type client struct {
+	t  *testing.T
+	nc *net.TCPConn
+	br *bufio.Reader
+}
+
+func dial(t *testing.T, addr string) *client {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.SetDeadline(time.Now().Add(ample))
+	return &client{t, nc.(*net.TCPConn), bufio.NewReader(nc)}
+}
+
+func (c *client) write(b []byte) { c.nc.Write(b) }
+
+// upgrade does the handshake, and returns behind the answer.
+func (c *client) upgrade() {
+	c.t.Helper()
+	io.WriteString(c.nc, handshake)
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		c.t.Fatalf("handshake: got %v, %v, want 101", resp, err)
+	}
+}
+
+// take reads n bytes of what the server sends.
+func (c *client) take(n int) {
+	c.t.Helper()
+	if _, err := io.ReadFull(c.br, make([]byte, n)); err != nil {
+		c.t.Fatalf("read: %v", err)
+	}
+}
+
+func (c *client) reset() {
+	c.nc.SetLinger(0)
+	c.nc.Close()
+}
+
+func TestResets(t *testing.T) {
+	const (
+		times = 20 // of each stage, one after the other
+		// What the server may keep of connections that are gone: nothing but what the runtime rounds.
+		keptHeap  = 256 << 10
+		resetTime = 20 * time.Second
+	)
+	text := frame(true, hailtest.OpText, []byte("hello"))
+	bye := hailtest.CloseFrame(hail.StatusNormalClosure, "").Bytes()
+	command := func(s string) []byte { return frame(true, hailtest.OpText, []byte(s)) }
+	stages := []struct {
+		name  string
+		do    func(c *client)
+		never bool // is there a connection of the server's
+	}{
+		{"before the request", func(*client) {}, true},
+		{"in the request", func(c *client) { c.write([]byte(handshake)[:60]) }, true},
+		{"behind the handshake", (*client).upgrade, false},
+		{"in the greeting", func(c *client) { c.upgrade(); c.take(3) }, false},
+		{"in a header", func(c *client) { c.upgrade(); c.write(text[:1]) }, false},
+		{"in a mask", func(c *client) { c.upgrade(); c.write(text[:4]) }, false},
+		{"in a payload", func(c *client) { c.upgrade(); c.write(text[:8]) }, false},
+		{"in a long payload", func(c *client) { c.upgrade(); c.write(frame(true, hailtest.OpBinary, make([]byte, 60_000))[:30_000]) }, false},
+		{"behind a message", func(c *client) { c.upgrade(); c.write(text) }, false},
+		{"in a reply", func(c *client) { c.upgrade(); c.write(text); c.take(11 + 1) }, false},
+		{"between fragments", func(c *client) { c.upgrade(); c.write(frame(false, hailtest.OpText, []byte("a"))) }, false},
+		{"in a fragment", func(c *client) {
+			c.upgrade()
+			c.write(slices.Concat(frame(false, hailtest.OpText, []byte("a")), frame(true, 0, []byte("bc"))[:7]))
+		}, false},
+		{"in a ping", func(c *client) { c.upgrade(); c.write(frame(true, hailtest.OpPing, []byte("ping"))[:8]) }, false},
+		{"behind a flood", func(c *client) { c.upgrade(); c.write(repeat(text, 1000)) }, false},
+		{"while a callback runs", func(c *client) { c.upgrade(); c.take(11); c.write(command("block")); c.take(2 + 5) }, false},
+		{"while Send waits", func(c *client) { c.upgrade(); c.take(11); c.write(command("fill")); c.take(2 + 5) }, false},
+		{"in the client's close frame", func(c *client) { c.upgrade(); c.write(bye[:3]) }, false},
+		{"behind the client's close frame", func(c *client) { c.upgrade(); c.write(bye) }, false},
+		{"behind both close frames", func(c *client) { c.upgrade(); c.write(bye); c.take(11 + 4) }, false},
+		{"behind the server's close frame", func(c *client) { c.upgrade(); c.take(11); c.write(command("close")); c.take(4) }, false},
+		{"in the answer to the server's close frame", func(c *client) { c.upgrade(); c.take(11); c.write(command("close")); c.take(4); c.write(bye[:5]) }, false},
+		{"behind an illegal frame", func(c *client) { c.upgrade(); c.write([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}) }, false},
+	}
+	for kind := range transports {
+		t.Run(kind, func(t *testing.T) {
+			tg := serve(t, kind, hail.Handler{
+				OnConnect: hail.Greet(hail.Text(hail.DefaultGreeting)),
+				OnMessage: obey,
+			}, hail.Options{WriteTimeout: 5 * time.Second, CloseTimeout: 5 * time.Second})
+			dial(t, tg.addr).reset() // what is made once is made
+			bounds{keptHeap, 2, resetTime}.hold(t, func(look func()) {
+				for _, stage := range stages {
+					for range times {
+						c := dial(t, tg.addr)
+						stage.do(c)
+						c.reset()
+					}
+					if !stage.never {
+						tg.ends(t, times, hail.CausePeerGone, hail.CausePeerClosed, hail.CauseClosed, hail.CauseProtocol)
+					}
+					if len(tg.closed) > 0 {
+						t.Errorf("%s: OnClose was called for more connections than there were", stage.name)
+					}
+				}
+				until(t, "all is over", func() bool { return tg.server.Stats().Open == 0 })
+				look()
+			})
+		})
+	}
+}
+
+// obey does what a message says.
+func obey(c *hail.Conn, m hail.Message) error {
+	switch m.String() {
+	case "block":
+		c.Send(hail.Text("block"))
+		select {
+		case <-c.Context().Done():
+		case <-time.After(50 * time.Millisecond): // only epoll tells of a peer's end meanwhile
+		}
+		return nil
+	case "fill":
+		for c.Send(hail.Text("fills"+strings.Repeat(".", 50_000))) == nil {
+		}
+		return nil
+	case "close":
+		return c.Close(hail.StatusGoingAway, "")
+	}
+	return c.Send(m)
+}

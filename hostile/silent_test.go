@@ -1,0 +1,106 @@
+package hostile_test
+
+// Peers that take nothing, and peers that do not go.
+
+import (
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+func TestPeersThatNeverRead(t *testing.T) {
+	const (
+		conns = 40
+		queue = 64 << 10
+		// The queue, once more while it is written, as its buffers are rounded up to; and a message and the
+		// buffer that it was read into.
+		heapEach     = 4*queue + 3*16<<10
+		writeTimeout = time.Second
+	)
+	flooded := frame(true, hailtest.OpBinary, make([]byte, 4000))
+	for kind := range transports {
+		for name, tc := range map[string]struct {
+			onMessage func(c *hail.Conn, m hail.Message) error
+			// Send waits for room on its callback's goroutine; TrySend and what the poller writes hold none.
+			goroutines int
+			causes     []hail.Cause
+		}{
+			"echoed by Send":    {hail.Echo, conns + 3, []hail.Cause{hail.CauseWriteTimeout}},
+			"echoed by TrySend": {func(c *hail.Conn, m hail.Message) error { c.TrySend(m); return nil }, 3, []hail.Cause{hail.CauseWriteTimeout}},
+		} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				if kind == "goroutine" {
+					tc.goroutines = max(tc.goroutines, 2*conns) // each has one that reads and one that writes
+				}
+				tg := serve(t, kind, hail.Handler{OnMessage: tc.onMessage}, hail.Options{SendQueue: queue, WriteTimeout: writeTimeout})
+				peers := tg.crowd(t, conns, hailtest.BufferSize(16<<10))
+				tc.goroutines += conns // ours
+				bounds{conns * heapEach, tc.goroutines, 15 * writeTimeout}.hold(t, func(look func()) {
+					flooding := make(chan struct{}, conns)
+					for _, p := range peers {
+						go func() { // ends when the server cuts the connection; waited for below
+							flood(t, p.NetConn(), repeat(flooded, 10))
+							flooding <- struct{}{}
+						}()
+					}
+					until(t, "the queues are full", func() bool { return tg.server.Stats().Sent > conns*queue/4100 })
+					look()
+					tg.ends(t, conns, tc.causes...)
+					for range peers {
+						await(t, "the cut", flooding)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestPeersThatIgnoreTheClose(t *testing.T) {
+	const (
+		conns        = 50
+		heapEach     = 24 << 10
+		closeTimeout = 500 * time.Millisecond
+	)
+	for name, behaviour := range map[string][]byte{
+		"and are silent":       nil,
+		"and send messages":    frame(true, hailtest.OpText, []byte("what close?")),
+		"and ping":             frame(true, hailtest.OpPing, nil),
+		"and send a long one":  hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Length: 1 << 40, Payload: make([]byte, 1000)}.Bytes(),
+		"and send what is not": {0xFF, 0xFF, 0xFF},
+	} {
+		for kind := range transports {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				tg := serve(t, kind, hail.Handler{}, hail.Options{CloseTimeout: closeTimeout})
+				peers := tg.crowd(t, conns)
+				until(t, "all are open", func() bool { return tg.server.Len() == conns })
+				goroutines := conns + 3 // ours
+				if kind == "goroutine" {
+					goroutines += conns
+				}
+				bounds{conns * heapEach, goroutines, 2*closeTimeout + 4*time.Second}.hold(t, func(look func()) {
+					for c := range tg.server.Conns() {
+						c.Close(hail.StatusGoingAway, "go")
+					}
+					gone := make(chan struct{}, conns)
+					for _, p := range peers {
+						go func() { // ends when the server cuts the connection; waited for below
+							defer func() { gone <- struct{}{} }()
+							if behaviour == nil {
+								p.WaitClose()
+							} else {
+								flood(t, p.NetConn(), behaviour)
+							}
+						}()
+					}
+					look()
+					tg.ends(t, conns, hail.CauseClosed)
+					for range peers {
+						await(t, "the cut", gone)
+					}
+				})
+			})
+		}
+	}
+}

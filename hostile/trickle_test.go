@@ -1,0 +1,111 @@
+package hostile_test
+
+// Peers that send a byte now and then.
+
+import (
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+// TestHandshakesThatTrickle is net/http's to end, by ReadHeaderTimeout: the server must see nothing of them.
+func TestHandshakesThatTrickle(t *testing.T) {
+	const (
+		conns    = 100
+		timeout  = time.Second
+		heapEach = 24 << 10 // net/http's pair of buffers, and what it has read
+	)
+	s := &hail.Server{Options: hail.Options{Logger: quiet}}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hs := &http.Server{Handler: s, ReadHeaderTimeout: timeout, ErrorLog: log.New(io.Discard, "", 0)}
+	served := make(chan struct{})
+	go func() { // ends with hs.Close; waited for below
+		defer close(served)
+		hs.Serve(ln)
+	}()
+	bounds{conns * heapEach, conns + 2, 5 * timeout}.hold(t, func(look func()) {
+		ncs := make([]net.Conn, conns)
+		for i := range ncs {
+			if ncs[i], err = net.Dial("tcp", ln.Addr().String()); err != nil {
+				t.Fatal(err)
+			}
+			defer ncs[i].Close()
+			io.WriteString(ncs[i], "GET / HTTP/1.1\r\nHost: example.com\r\n")
+		}
+		look()
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for open := conns; open > 0; {
+			<-tick.C
+			open = 0
+			for _, nc := range ncs {
+				if _, err := io.WriteString(nc, "X"); err == nil {
+					open++
+				}
+			}
+		}
+	})
+	if st := s.Stats(); st.Accepted != 0 || st.Refused != 0 {
+		t.Errorf("the server has accepted %d and refused %d requests, want none", st.Accepted, st.Refused)
+	}
+	hs.Close()
+	<-served
+}
+
+func TestMessagesThatTrickle(t *testing.T) {
+	const (
+		conns          = 100
+		messageTimeout = time.Second
+		closeTimeout   = 100 * time.Millisecond
+		// A buffer for the frame, and for one in fragments what it is collected in.
+		heapEach = 24 << 10
+	)
+	long := make([]byte, 1000)
+	for name, tc := range map[string]struct {
+		bytes      []byte
+		goroutines int // of the epoll kind
+	}{
+		"in one frame":     {frame(true, hailtest.OpBinary, long), 2},
+		"in its header":    {frame(true, hailtest.OpBinary, long)[:7], 2},
+		"in parts":         {append(frame(false, hailtest.OpBinary, nil), frame(true, hailtest.OpContinuation, long)...), conns + 2},
+		"compressed":       {deflated(long), conns + 2},
+		"behind the pings": {append(frame(false, hailtest.OpBinary, nil), repeat(frame(true, hailtest.OpPing, nil), 200)...), conns + 2},
+	} {
+		for kind := range transports {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
+				peers := tg.crowd(t, conns, hailtest.Compression())
+				if kind == "goroutine" {
+					tc.goroutines = conns
+				}
+				bounds{conns * heapEach, tc.goroutines, 5*messageTimeout + closeTimeout}.hold(t, func(look func()) {
+					tick := time.NewTicker(20 * time.Millisecond)
+					defer tick.Stop()
+					// As long as a byte goes out: behind the last the message is not whole.
+					for i := range len(tc.bytes) - 1 {
+						for _, p := range peers {
+							p.NetConn().Write(tc.bytes[i : i+1])
+						}
+						if i == 10 {
+							look()
+						}
+						if len(tg.closed) == conns {
+							break
+						}
+						<-tick.C
+					}
+					tg.ends(t, conns, hail.CauseMessageTimeout)
+				})
+			})
+		}
+	}
+}

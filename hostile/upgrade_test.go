@@ -1,0 +1,70 @@
+package hostile_test
+
+// Requests behind a request: what a refused client has sent behind its handshake is never served.
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"example.com/hail"
+)
+
+func TestPipelinedRequests(t *testing.T) {
+	t.Parallel()
+	const hidden = "GET /admin HTTP/1.1\r\nHost: example.com\r\n\r\n"
+	change := func(from, to string) string { return strings.Replace(handshake, from, to, 1) }
+	for name, first := range map[string]string{
+		"no upgrade":         change("Upgrade: websocket\r\n", ""),
+		"wrong version":      change("Version: 13", "Version: 12"),
+		"wrong key":          change("AAAA", "A"),
+		"another origin":     change("\r\n\r\n", "\r\nOrigin: http://evil.example\r\n\r\n"),
+		"wrong extensions":   change("\r\n\r\n", "\r\nSec-WebSocket-Extensions: ;\r\n\r\n"),
+		"with a body":        change("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n12345"),
+		"with chunks":        change("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+		"with a false body":  change("\r\n\r\n", "\r\nContent-Length: 10000\r\n\r\n"),
+		"expecting":          change("\r\n\r\n", "\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
+		"POST":               change("GET", "POST"),
+		"too many":           handshake, // MaxConns is 1
+		"accepted by itself": change("GET / ", "GET /open "),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var served atomic.Int32
+			full := &hail.Server{Options: hail.Options{Logger: quiet, MaxConns: 1}}
+			open := &hail.Server{Options: hail.Options{Logger: quiet}}
+			mux := http.NewServeMux()
+			mux.Handle("/", full)
+			mux.Handle("/open", open)
+			mux.HandleFunc("/admin", func(http.ResponseWriter, *http.Request) { served.Add(1) })
+			addr := listen(t, "epoll", mux, func() { full.Close(); open.Close() })
+			one := dial(t, addr)
+			one.upgrade()
+			defer one.reset()
+
+			c := dial(t, addr)
+			defer c.reset()
+			io.WriteString(c.nc, first+hidden+hidden)
+			if strings.Contains(first, "10000") {
+				c.nc.CloseWrite() // or net/http waits for the body, for as long as ReadTimeout
+			}
+			resp, err := http.ReadResponse(c.br, nil)
+			if err != nil {
+				t.Fatalf("got %v, want an answer", err)
+			}
+			accepted := strings.HasPrefix(name, "accepted")
+			if accepted != (resp.StatusCode == http.StatusSwitchingProtocols) {
+				t.Errorf("got %s, want it accepted: %v", resp.Status, accepted)
+			}
+			if !accepted && !resp.Close {
+				t.Error("the answer has no Connection: close")
+			}
+			rest, _ := io.ReadAll(c.br) // to the end of the connection
+			if strings.Contains(string(rest), "HTTP/1.1") || served.Load() != 0 {
+				t.Errorf("the request behind was served %d times; behind the answer came %q", served.Load(), rest)
+			}
+		})
+	}
+}
