@@ -204,12 +204,11 @@ func (f *feeds) stamp(order uint64, o *out) {
 	f.marks = append(f.marks, mark{order, end})
 }
 
-// spliced notes that n bytes of control frames went in front of the own byte at a place in out.w.
+// spliced notes that n bytes of control frames went in front of the own byte at a place in out.w, behind the frame
+// that is being written: nothing published goes before them.
 func (f *feeds) spliced(at, n int) {
 	f.shift(at, n)
-	if at < f.lim {
-		f.lim += n
-	}
+	f.lim += n
 }
 
 // loaded notes that out.w has new bytes in place of those that were written, the first of them control frames.

@@ -32,6 +32,7 @@ type side struct {
 	traffic link.Traffic
 	clock   *link.Clock
 	message func(link.Message) // nil: ignores it
+	slow    func(error)        // nil: ignores it
 	done    chan struct{}
 }
 
@@ -60,8 +61,13 @@ func (s *side) Turn() bool {
 }
 
 func (s *side) Hangup(error) {}
-func (s *side) Slow(error)   {}
 func (s *side) Done()        { close(s.done) }
+
+func (s *side) Slow(err error) {
+	if s.slow != nil {
+		s.slow(err)
+	}
+}
 
 // far is the peer's end.
 type far struct {

@@ -1,0 +1,291 @@
+package link_test
+
+// Published frames between a connection's own: their order wherever a write stops, and what is lost with an end.
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"example.com/hail/internal/link"
+	"example.com/hail/internal/wire"
+)
+
+// board is what messages are published to: topics whose messages share one order.
+type board struct {
+	order  atomic.Uint64
+	most   int // frames that a Peek returns at the most
+	mu     sync.Mutex
+	topics map[string]*topic
+}
+
+type topic struct {
+	name  string
+	posts []post
+	first int // those below are not kept any more
+}
+
+type post struct {
+	seq   uint64
+	frame []byte
+}
+
+func newBoard() *board { return &board{most: 3, topics: make(map[string]*topic)} }
+
+// config is usual, with the board's order.
+func (b *board) config() link.Config {
+	cfg := usual()
+	cfg.Order = b.order.Load
+	return cfg
+}
+
+// publish appends a text to a topic, and wakes nobody.
+func (b *board) publish(name, text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.topicLocked(name)
+	t.posts = append(t.posts, post{b.order.Add(1), wire.AppendFrame(nil, wire.Fin|wire.Text, []byte(text))})
+}
+
+func (b *board) topicLocked(name string) *topic {
+	if b.topics[name] == nil {
+		b.topics[name] = &topic{name: name}
+	}
+	return b.topics[name]
+}
+
+// forget drops all that a topic has.
+func (b *board) forget(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.topicLocked(name)
+	t.first = len(t.posts)
+}
+
+// feed is a place in a topic.
+type feed struct {
+	b     *board
+	t     *topic
+	next  int
+	end   int
+	ended bool
+	gone  bool
+}
+
+var errBehind = errors.New("behind")
+
+// open returns a feed that begins so many messages before what is published next.
+func (b *board) open(name string, back int) *feed {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.topicLocked(name)
+	return &feed{b: b, t: t, next: max(0, len(t.posts)-back)}
+}
+
+// join lets a link listen to a topic.
+func (b *board) join(s *side, name string, back int) (f *feed, err error) {
+	err = s.Listen(name, -1, "", func() link.Feed {
+		f = b.open(name, back)
+		return f
+	})
+	return f, err
+}
+
+func (f *feed) limit() int {
+	if f.ended {
+		return f.end
+	}
+	return len(f.t.posts)
+}
+
+func (f *feed) lost() bool { return !f.gone && f.next < min(f.t.first, f.limit()) }
+
+func (f *feed) Topic() string { return f.t.name }
+
+func (f *feed) Peek(upto uint64) (p []byte, err error) {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	if f.gone {
+		return nil, nil
+	}
+	if f.lost() {
+		return nil, errBehind
+	}
+	for i := f.next; i < min(f.limit(), f.next+f.b.most) && f.t.posts[i].seq <= upto; i++ {
+		p = append(p, f.t.posts[i].frame...)
+	}
+	return p, nil
+}
+
+func (f *feed) Skip(n int) (end int) {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	for ; end < n; f.next++ {
+		end += len(f.t.posts[f.next].frame)
+	}
+	f.gone = f.gone || f.ended && f.next == f.end
+	return end
+}
+
+func (f *feed) Pending() int {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	if f.gone {
+		return 0
+	}
+	return f.limit() - f.next
+}
+
+func (f *feed) Lost() bool {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	return f.lost()
+}
+
+func (f *feed) End() {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	f.ended, f.end = true, len(f.t.posts)
+	f.gone = f.gone || f.next == f.end
+}
+
+func (f *feed) Drop() {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	f.gone = true
+}
+
+func (f *feed) Drained() bool {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	return f.gone
+}
+
+// steps is a net.Conn of which each write takes as many bytes as it is granted, and waits for that.
+type steps struct {
+	net.Conn
+	grants chan int
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (s *steps) Write(p []byte) (int, error) {
+	select {
+	case n := <-s.grants:
+		return s.Conn.Write(p[:min(n, len(p))])
+	case <-s.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (s *steps) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
+}
+
+// stepwise returns a link whose writes are granted one by one. It has to be in a bubble.
+func stepwise(t *testing.T, cfg link.Config) (*side, *far, *steps) {
+	t.Helper()
+	server, peer := memory(t, 1<<20)
+	st := &steps{Conn: server, grants: make(chan int, 1), closed: make(chan struct{})}
+	st.grants <- 1 << 20 // the handshake
+	s, f := connect(t, st, peer, cfg, link.Negotiation{}, nil)
+	return s, f, st
+}
+
+// grant lets n bytes be written, some in a write, and reports whether anybody wanted to.
+func (s *steps) grant(n, some int) bool {
+	for n > 0 {
+		synctest.Wait()
+		select {
+		case s.grants <- min(n, some):
+		default:
+			return false
+		}
+		synctest.Wait()
+		if len(s.grants) > 0 {
+			<-s.grants
+			return false
+		}
+		n -= some
+	}
+	return true
+}
+
+// finish lets all be written, some bytes at a time.
+func (s *steps) finish(some int) {
+	for s.grant(some, some) {
+	}
+}
+
+// texts are the payloads of data frames.
+func texts(all []got) (texts []string) {
+	for _, g := range all {
+		if !g.control() {
+			texts = append(texts, g.data)
+		}
+	}
+	return texts
+}
+
+// send queues a text.
+func (s *side) text(t testing.TB, text string) {
+	t.Helper()
+	if err := s.Send(wire.Fin|wire.Text, []byte(text), false); err != nil {
+		t.Fatalf("Send %q: %v", text, err)
+	}
+}
+
+// TestControlBetweenFeeds pings after each number of bytes of own and published frames that take turns.
+func TestControlBetweenFeeds(t *testing.T) {
+	t.Parallel()
+	script := []string{"own 1", "pub 1", "pub 2", "own 2", "own 3", "pub 3", "own 4", "pub 4"}
+	var ends []int
+	total := 0
+	for _, text := range script {
+		total += wire.FrameSize(len(text))
+		ends = append(ends, total)
+	}
+	for k := range total {
+		t.Run(fmt.Sprint(k), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBoard()
+				s, f, st := stepwise(t, b.config())
+				if _, err := b.join(s, "a", 0); err != nil {
+					t.Fatal(err)
+				}
+				for _, text := range script {
+					if strings.HasPrefix(text, "own") {
+						s.text(t, text)
+					} else {
+						b.publish("a", text)
+					}
+					synctest.Wait()
+				}
+				st.grant(k, 1)
+				s.Ping()
+				s.Ping()
+				st.finish(1)
+				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				st.finish(100)
+				all := f.until()
+				if got := texts(all); !slices.Equal(got, script) {
+					t.Fatalf("got %q, want %q", got, script)
+				}
+				// The write that was on its way took one byte more.
+				want, _ := slices.BinarySearch(ends, k+1)
+				at := slices.Index(all, got{wire.Fin | wire.Ping, ""})
+				if at != want+1 || all[at+1] != all[at] {
+					t.Errorf("the pings come behind %d frames, want them behind %d: %v", at, want+1, all)
+				}
+			})
+		})
+	}
+}
