@@ -79,9 +79,11 @@ func (buf *buffer) room(n int) *buffer {
 	return larger
 }
 
-func (buf *buffer) len() int {
+func (buf *buffer) len() int { return len(buf.bytes()) }
+
+func (buf *buffer) bytes() []byte {
 	if buf == nil {
-		return 0
+		return nil
 	}
-	return len(buf.b)
+	return buf.b
 }

@@ -42,6 +42,7 @@ type feeds struct {
 
 	source  source  // of the bytes that are being written
 	from    Feed    // where source is feedSource
+	given   bool    // from was given up meanwhile
 	rest    *buffer // of a frame of a feed's that was written in part
 	restOff int
 }
@@ -178,13 +179,14 @@ func (f *feeds) endAll() {
 	}
 }
 
-// dropAll gives all feeds up, and returns how many messages they had left.
+// dropAll gives all feeds up, and returns how many messages they had left. Those that are being written are among
+// them, until wrote knows better.
 func (f *feeds) dropAll() (lost int) {
 	for _, l := range f.list {
 		lost += l.Pending()
 		l.Drop()
 	}
-	f.list = nil
+	f.list, f.given = nil, true
 	return lost
 }
 
@@ -268,7 +270,7 @@ func (f *feeds) nextBytes(o *out) []byte {
 			o.fallBehind(err)
 			continue
 		case len(p) > 0:
-			f.source = feedSource
+			f.source, f.given = feedSource, false
 			return p
 		case len(own) == 0:
 			return nil
@@ -322,8 +324,12 @@ func (f *feeds) wrote(o *out, p []byte, n int) {
 			f.rest, f.restOff = nil, 0
 		}
 	case feedSource:
+		end := f.from.Skip(n)
+		if f.given {
+			o.lost -= countData(p[:end], 0)
+		}
 		// The log may forget the rest of a frame before the peer takes it.
-		if end := f.from.Skip(n); end > n {
+		if end > n {
 			f.rest = newBuffer(end - n)
 			f.rest.b = append(f.rest.b, p[n:end]...)
 		}

@@ -289,3 +289,55 @@ func TestControlBetweenFeeds(t *testing.T) {
 		})
 	}
 }
+
+// TestBehindDuringAWrite has a connection fall behind after each number of bytes, while frames of the feed are being written.
+func TestBehindDuringAWrite(t *testing.T) {
+	t.Parallel()
+	script := []string{"1", "22", "333", "4444", "55555"}
+	total := 0
+	for _, text := range script {
+		total += wire.FrameSize(len(text))
+	}
+	for k := range total - wire.FrameSize(len("55555")) + 1 { // behind that the last has been taken
+		for _, written := range []int{0, 1, 5, total} {
+			t.Run(fmt.Sprint(k, " ", written), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					b := newBoard()
+					s, f, st := stepwise(t, b.config())
+					var told []error
+					s.slow = func(err error) {
+						told = append(told, err)
+						s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
+					}
+					a, err := b.join(s, "a", 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, text := range script {
+						b.publish("a", text)
+					}
+					s.WakeFeed(a)
+					st.grant(k, 3)
+					b.forget("a")
+					s.WakeFeed(a)
+					st.grant(written, max(written, 1))
+					st.finish(100)
+					got := texts(f.until())
+					s.Cut()
+					<-s.done
+					if !prefix(got, script) || len(got)+s.Undelivered() != len(script) {
+						t.Errorf("got %q and %d undelivered, want %d together", got, s.Undelivered(), len(script))
+					}
+					if !slices.Equal(told, []error{errBehind}) {
+						t.Errorf("Slow is told %v, want %v", told, errBehind)
+					}
+				})
+			})
+		}
+	}
+}
+
+func prefix(short, long []string) bool {
+	return len(short) <= len(long) && slices.Equal(short, long[:len(short)])
+}

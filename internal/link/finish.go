@@ -34,7 +34,7 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	c.Stamps.Closing.Set(now)
 	c.flags.closing.Store(true)
 	if stall := c.Stamps.Stall.Get(); f.Drop && stall != 0 && now-stall >= stalled {
-		o.lost += countData(o.buf, 0)
+		o.lost += countData(o.buf.bytes(), 0)
 		o.buf.free()
 		o.buf = nil
 		if o.feeds != nil {
@@ -121,7 +121,7 @@ func (c *Conn) settle() {
 	if o.hold != nil {
 		o.hold.Stop()
 	}
-	o.lost += countData(o.w, o.off) + countData(o.buf, 0)
+	o.lost += countData(o.w.bytes(), o.off) + countData(o.buf.bytes(), 0)
 	if o.feeds != nil {
 		o.lost += o.feeds.settle()
 		o.feeds = nil
@@ -139,12 +139,12 @@ func (c *Conn) Undelivered() int {
 	return c.out.lost
 }
 
-// countData counts the messages in buf that end behind off.
-func countData(buf *buffer, off int) int {
+// countData counts the messages in b that end behind off.
+func countData(b []byte, off int) int {
 	n := 0
-	for at := 0; at < buf.len(); {
-		h, _ := wire.Parse(buf.b[at:])
-		at += frameAt(buf.b[at:])
+	for at := 0; at < len(b); {
+		h, _ := wire.Parse(b[at:])
+		at += frameAt(b[at:])
 		if at > off && !h.Control() {
 			n++
 		}
