@@ -114,7 +114,8 @@ func (c *Conn) Unsubscribe(topics ...string) error {
 	return nil
 }
 
-// Topics returns the topics that the connection is on, in the order of joining. A closed connection is on none.
+// Topics returns the topics that the connection is on, in the order of joining. Of a connection that is closing or
+// closed they are those it was on before, so OnClose can tell the others there that it has left.
 func (c *Conn) Topics() []string {
 	topics := c.link.Topics()
 	for i, topic := range topics {

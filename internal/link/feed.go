@@ -33,7 +33,8 @@ type Feed interface {
 // feeds are what a connection listens to, and how that goes between its own frames. It is part of out.
 type feeds struct {
 	list []listener
-	next int // where in list to look next
+	next int      // where in list to look next
+	left []string // the topics at the end, once it has begun
 
 	// Own bytes are counted from the start of out.w; base is where that lies, with all that was before it.
 	base  int
@@ -126,21 +127,36 @@ func (c *Conn) Unlisten(topic string) error {
 	return nil
 }
 
-// Topics returns the topics that the connection listens to, in the order in which it joined them.
+// Topics returns the topics that the connection listens to, in the order in which it joined them. Of one that
+// is ending they are those that it listened to before.
 func (c *Conn) Topics() []string {
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.feeds == nil {
+	switch f := o.feeds; {
+	case f == nil:
 		return nil
+	case f.left != nil:
+		return slices.Clone(f.left)
+	default:
+		return f.topics()
 	}
-	var names []string
-	for _, l := range o.feeds.list {
+}
+
+func (f *feeds) topics() (names []string) {
+	for _, l := range f.list {
 		if !l.ended {
 			names = append(names, l.Topic())
 		}
 	}
 	return names
+}
+
+// keepTopics notes the topics before the first of what ends them.
+func (f *feeds) keepTopics() {
+	if f.left == nil {
+		f.left = f.topics()
+	}
 }
 
 // WakeFeed says that f may have something to write, or has lost it.
@@ -172,6 +188,7 @@ func (f *feeds) end(i int) {
 
 // endAll ends all feeds.
 func (f *feeds) endAll() {
+	f.keepTopics()
 	for i := len(f.list) - 1; i >= 0; i-- {
 		if !f.list[i].ended {
 			f.end(i)
@@ -182,6 +199,7 @@ func (f *feeds) endAll() {
 // dropAll gives all feeds up, and returns how many messages they had left. Those that are being written are among
 // them, until wrote knows better.
 func (f *feeds) dropAll() (lost int) {
+	f.keepTopics()
 	for _, l := range f.list {
 		lost += l.Pending()
 		l.Drop()
@@ -336,12 +354,13 @@ func (f *feeds) wrote(o *out, p []byte, n int) {
 	}
 }
 
-// settle gives everything up, and returns how many messages were not written.
+// settle gives everything up but the topics' names, and returns how many messages were not written.
 func (f *feeds) settle() (lost int) {
 	if f.restOff < f.rest.len() {
 		lost++
 	}
 	f.rest.free()
-	f.rest = nil
-	return lost + f.dropAll()
+	lost += f.dropAll()
+	*f = feeds{left: f.left}
+	return lost
 }

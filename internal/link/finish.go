@@ -124,7 +124,6 @@ func (c *Conn) settle() {
 	o.lost += countData(o.w.bytes(), o.off) + countData(o.buf.bytes(), 0)
 	if o.feeds != nil {
 		o.lost += o.feeds.settle()
-		o.feeds = nil
 	}
 	o.buf.free()
 	o.ctl.free()
