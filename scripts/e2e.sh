@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the greeter and drives it from outside: with the ws client and with a browser. Installs what is missing.
+# Builds the greeter and the chat and drives them from outside: with the ws client and with a browser. Installs what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../e2e"
 
@@ -32,7 +32,7 @@ if ! cmp -s package-lock.json node_modules/.installed; then
 fi
 
 mkdir -p artifacts
-(cd .. && go build ${RACE:-} -o e2e/artifacts/greeter ./examples/greeter)
+(cd .. && go build ${RACE:-} -o e2e/artifacts/ ./examples/greeter ./examples/chat)
 
 # Each test has a time limit of its own; --test-timeout ends a file that hangs all the same.
 GREETER=$PWD/artifacts/greeter exec node --test --test-timeout=240000 --test-force-exit --test-reporter=spec
