@@ -55,7 +55,8 @@ type Options struct {
 	// TopicMessages is how many of a topic's messages are kept so. Negative: no limit. Default: 4096.
 	TopicMessages int
 
-	// MaxTopics is the most topics that a connection may be on. Negative: no limit. Default: 128.
+	// MaxTopics is the most topics that a connection may be on, those counted in that it has left but whose
+	// messages it has not all taken yet. Negative: no limit. Default: 128.
 	MaxTopics int
 
 	// MaxTopicName is the longest name of a topic in bytes. Negative: no limit. Default: 256.

@@ -177,7 +177,7 @@ func (c *Conn) listen(topic string, open func() *fanout.Cursor) error {
 	case nil:
 		return nil
 	case link.ErrTopics:
-		return fmt.Errorf("hail: connection is on %d topics already (Options.MaxTopics)", most)
+		return fmt.Errorf("hail: connection is on %d topics already, or has not taken the rest of those it left (Options.MaxTopics)", most)
 	default:
 		return c.closedError()
 	}

@@ -178,6 +178,43 @@ func TestSubscriptions(t *testing.T) {
 	}
 }
 
+// What was published to a topic that a connection has left is still kept for it: a peer that does not read must
+// not make that many topics.
+func TestTopicsLeftCountUntilTheyAreTaken(t *testing.T) {
+	t.Parallel()
+	s := room(hail.Options{MaxTopics: 4})
+	conns := make(chan *hail.Conn, 1)
+	s.OnConnect = func(c *hail.Conn, _ *http.Request) error { conns <- c; return nil }
+	p := hailtest.Dial(t, s, "/", hailtest.BufferSize(1024))
+	c := <-conns
+	p.Stall()
+	visits := 0
+	var err error
+	for ; err == nil && visits < 100; visits++ {
+		topic := fmt.Sprint(visits)
+		if err = c.Subscribe(topic); err == nil {
+			err = errors.Join(s.Publish(topic, hail.Text(strings.Repeat("x", 1024))), c.Unsubscribe(topic))
+		}
+	}
+	// The peer's buffers may have taken a few.
+	if err == nil || visits > 10 || !strings.Contains(err.Error(), "Options.MaxTopics") {
+		t.Errorf("after %d topics: got error %v, want Options.MaxTopics after some 5", visits, err)
+	}
+	p.Resume()
+	for range visits - 1 {
+		p.Receive()
+	}
+	if err := c.Send(hail.Text("taken")); err != nil {
+		t.Fatal(err)
+	}
+	want(t, p, "taken")
+	for i := range 4 {
+		if err := c.Subscribe(fmt.Sprint(i)); err != nil {
+			t.Errorf("Subscribe when all is taken: %v", err)
+		}
+	}
+}
+
 func TestSlowConsumer(t *testing.T) {
 	for name, o := range map[string]hail.Options{
 		"TopicMessages": {TopicMessages: 16, TopicBytes: -1},

@@ -70,7 +70,7 @@ const (
 )
 
 // Listen adds the feed that open makes, unless the connection listens to that topic already. most bounds how
-// many topics it may listen to, but for those that free names; negative: none.
+// many feeds it may have, but for those of the topic that free names; negative: none.
 func (c *Conn) Listen(topic string, most int, free string, open func() Feed) error {
 	o := &c.out
 	o.mu.Lock()
@@ -88,15 +88,12 @@ func (c *Conn) Listen(topic string, most int, free string, open func() Feed) err
 	}
 	joined := 0
 	for _, l := range f.list {
-		if l.ended {
-			continue
-		}
 		name := l.Topic()
-		if name == topic {
+		if name == topic && !l.ended {
 			return nil
 		}
 		if name != free {
-			joined++
+			joined++ // also what has ended: its topic is there until the peer takes the rest
 		}
 	}
 	if most >= 0 && joined >= most && topic != free {
