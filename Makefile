@@ -18,7 +18,7 @@ test: ## Test every module
 lint: ## Check every module: gofmt, vet, staticcheck; build the library for other systems
 	@scripts/lint.sh
 
-e2e: ## Drive examples/greeter with the ws client and with Chromium; installs both
+e2e: ## Drive the examples with ws, Chromium and WeChat's mini program; installs them
 	@RACE=$(race) scripts/e2e.sh
 
 bench: ## Run hail and its peers in turn; writes bench/RESULTS.md and a plot

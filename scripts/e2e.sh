@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the greeter and the chat and drives them from outside: with the ws client and with a browser. Installs what is missing.
+# Builds the examples' servers and drives them with the clients people have: ws, a browser, WeChat's mini program.
+# Installs what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../e2e"
 
@@ -9,7 +10,7 @@ install_chromium() {
   local sudo=
   [ "$(id -u)" = 0 ] || sudo="sudo -n"
   $sudo apt-get -o Acquire::Retries=3 update -q >/dev/null &&
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -q --no-install-recommends chromium fonts-dejavu-core >/dev/null
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install -y -q --no-install-recommends chromium fonts-dejavu-core fonts-wqy-microhei >/dev/null
 }
 
 # find_chromium sets CHROMIUM to a browser the tests can drive.
@@ -18,7 +19,10 @@ find_chromium() {
   CHROMIUM=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
 }
 
-command -v node >/dev/null || { echo "e2e: needs Node 20.14 or later" >&2; exit 1; }
+node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)' 2>/dev/null || {
+  echo "e2e: needs Node 20.19 or later" >&2
+  exit 1
+}
 find_chromium || { install_chromium && find_chromium; } || {
   echo "e2e: no Chromium and no way to install it; install one, or name one in \$CHROMIUM" >&2
   exit 1
@@ -28,11 +32,13 @@ export CHROMIUM
 # npm ci starts from scratch each time: only when the lock file has changed.
 if ! cmp -s package-lock.json node_modules/.installed; then
   npm ci --loglevel=error >/dev/null
+  chmod +x node_modules/miniprogram-compiler/bin/*/wcc* # which its package forgets
   cp package-lock.json node_modules/.installed
 fi
 
 mkdir -p artifacts
-(cd .. && go build ${RACE:-} -o e2e/artifacts/ ./examples/greeter ./examples/chat)
+(cd .. && go build ${RACE:-} -o e2e/artifacts/ ./examples/greeter ./examples/chat &&
+  go build ${RACE:-} -o e2e/artifacts/wechat-server ./examples/wechat/server)
 
 # Each test has a time limit of its own; --test-timeout ends a file that hangs all the same.
-GREETER=$PWD/artifacts/greeter exec node --test --test-timeout=240000 --test-force-exit --test-reporter=spec
+exec node --test --test-timeout=240000 --test-force-exit --test-reporter=spec

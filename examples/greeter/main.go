@@ -1,11 +1,13 @@
 // Greeter is the server hail grew from: it greets each connection with `something`, answers each message with
-// `something123`, and prints what happens. A page to try it with is served at /, the WebSocket at /ws.
+// `something123`, and prints what happens. A page to try it with is served at /, the WebSocket at /ws. The page's client is
+// that of the mini program in examples/wechat.
 package main
 
 import (
 	"context"
 	_ "embed"
 	"flag"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,16 +17,19 @@ import (
 	"time"
 
 	"example.com/hail"
+	"example.com/hail/examples/wechat"
 )
 
 //go:embed page.html
-var page []byte
+var page string
 
 // drainTime is how long connections get to finish once the program is told to stop.
 const drainTime = 10 * time.Second
 
 func main() {
 	addr := flag.String("addr", "localhost:8080", "address to listen on")
+	greeting := flag.String("greeting", hail.DefaultGreeting, "what a connection is greeted with")
+	reply := flag.String("reply", hail.DefaultReply, "what a message is answered with")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -34,7 +39,7 @@ func main() {
 	ln, err := net.Listen("tcp", *addr)
 	if err == nil {
 		log.Info("listening", "url", "http://"+ln.Addr().String()+"/")
-		err = serve(ctx, ln, log)
+		err = serve(ctx, ln, newServer(log, *greeting, *reply), log)
 	}
 	if err != nil {
 		log.Error("stopped", "err", err)
@@ -43,8 +48,7 @@ func main() {
 }
 
 // serve serves on ln until ctx ends; then it drains.
-func serve(ctx context.Context, ln net.Listener, log *slog.Logger) error {
-	ws := newServer(log)
+func serve(ctx context.Context, ln net.Listener, ws *hail.Server, log *slog.Logger) error {
 	srv := &http.Server{Handler: routes(ws), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
@@ -64,22 +68,27 @@ func serve(ctx context.Context, ln net.Listener, log *slog.Logger) error {
 	return srv.Shutdown(ctx)
 }
 
-// routes returns the program's handler: the page and the WebSocket.
+// routes returns the program's handler: the page, its client, and the WebSocket.
 func routes(ws http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws", ws)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-cache")
-		w.Write(page)
-	})
+	mux.HandleFunc("GET /{$}", content("text/html", page))
+	mux.HandleFunc("GET /socket.js", content("text/javascript", wechat.Socket))
 	return mux
 }
 
-// newServer returns a server that does what a zero [hail.Server] does, and prints it.
-func newServer(log *slog.Logger) *hail.Server {
-	greet := hail.Greet(hail.Text(hail.DefaultGreeting))
-	reply := hail.Reply(hail.Text(hail.DefaultReply))
+func content(mediaType, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", mediaType+"; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-cache")
+		io.WriteString(w, text)
+	}
+}
+
+// newServer returns a server that does what a zero [hail.Server] does, with other words if need be, and prints it.
+func newServer(log *slog.Logger, greeting, replying string) *hail.Server {
+	greet := hail.Greet(hail.Text(greeting))
+	reply := hail.Reply(hail.Text(replying))
 	return &hail.Server{Handler: hail.Handler{
 		OnConnect: func(c *hail.Conn, r *http.Request) error {
 			log.Info("open", "conn", c.ID(), "path", r.URL.Path) // never the query: tokens travel there

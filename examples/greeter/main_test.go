@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"example.com/hail"
+	"example.com/hail/examples/wechat"
 	"example.com/hail/hailtest"
 )
 
@@ -19,7 +21,7 @@ func TestMain(m *testing.M) { hailtest.Main(m) }
 func TestGreetsAnswersAndPrints(t *testing.T) {
 	t.Parallel()
 	var out printed
-	ws := newServer(slog.New(slog.NewTextHandler(&out, nil)))
+	ws := newDefault(&out)
 	p := hailtest.Dial(t, routes(ws), "/ws?token=s3cret")
 	if got := p.Receive().String(); got != hail.DefaultGreeting {
 		t.Errorf("greeting: got %q, want %q", got, hail.DefaultGreeting)
@@ -52,17 +54,27 @@ func TestGreetsAnswersAndPrints(t *testing.T) {
 	}
 }
 
-func TestServesThePage(t *testing.T) {
+func TestServesThePageAndItsClient(t *testing.T) {
 	t.Parallel()
-	handler := routes(newServer(slog.New(slog.DiscardHandler)))
-	for path, want := range map[string]int{"/": http.StatusOK, "/elsewhere": http.StatusNotFound} {
+	handler := routes(newDefault(io.Discard))
+	for path, want := range map[string]struct {
+		status          int
+		mediaType, body string
+	}{
+		"/":          {http.StatusOK, "text/html", page},
+		"/socket.js": {http.StatusOK, "text/javascript", wechat.Socket},
+		"/elsewhere": {http.StatusNotFound, "text/plain", "404 page not found\n"},
+	} {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
-		if w.Code != want {
-			t.Errorf("GET %s: got status %d, want %d", path, w.Code, want)
+		if w.Code != want.status {
+			t.Errorf("GET %s: got status %d, want %d", path, w.Code, want.status)
 		}
-		if isPage := w.Body.String() == string(page); isPage != (want == http.StatusOK) {
-			t.Errorf("GET %s: got the page: %t", path, isPage)
+		if got := w.Header().Get("Content-Type"); got != want.mediaType+"; charset=utf-8" {
+			t.Errorf("GET %s: got Content-Type %q, want %s", path, got, want.mediaType)
+		}
+		if got := w.Body.String(); got != want.body {
+			t.Errorf("GET %s: got %d bytes %.40q, want %d bytes %.40q", path, len(got), got, len(want.body), want.body)
 		}
 	}
 }
@@ -77,10 +89,13 @@ func TestDrains(t *testing.T) {
 	}
 	var out printed
 	ended := make(chan error, 1)
-	go func() { ended <- serve(ctx, ln, slog.New(slog.NewTextHandler(&out, nil))) }()
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	go func() { ended <- serve(ctx, ln, newServer(log, "hello", "yes?"), log) }()
 
 	p := hailtest.DialURL(t, "ws://"+ln.Addr().String()+"/ws")
-	p.Receive()
+	if got := p.Receive().String(); got != "hello" {
+		t.Errorf("greeting: got %q, want hello", got)
+	}
 	stop()
 	if got := p.WaitClose(); got.Code != hail.StatusGoingAway {
 		t.Errorf("close: got %v, want %v", got, hail.StatusGoingAway)
@@ -91,6 +106,10 @@ func TestDrains(t *testing.T) {
 	if got, want := out.String(), `msg=close conn=1 code=1001 reason="" cause=shutdown`; !strings.Contains(got, want) {
 		t.Errorf("printed:\n%swant %q in it", got, want)
 	}
+}
+
+func newDefault(out io.Writer) *hail.Server {
+	return newServer(slog.New(slog.NewTextHandler(out, nil)), hail.DefaultGreeting, hail.DefaultReply)
 }
 
 // printed keeps what several connections print.

@@ -1,0 +1,14 @@
+// What the typings have to refuse: were they not in effect, these expected errors would be missing, and an error.
+
+// @ts-expect-error: a port is no address
+wx.connectSocket({ url: 8080 });
+// @ts-expect-error: there is no such icon
+wx.showToast({ title: '', icon: 'spinner' });
+// @ts-expect-error: the close event has no such field
+wx.connectSocket({ url: '' }).onClose(({ status }) => status);
+Page({
+  onLoad() {
+    // @ts-expect-error: a page has no state
+    this.setState({});
+  },
+});
