@@ -68,6 +68,11 @@ func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
 	}
+	// It may have been made one that blocks, by os.File.Fd.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
 	s := &sock{poller: p, h: h, fd: fd}
 	s.state.Store(sockQueued)
 	if err := p.add(s); err != nil {
