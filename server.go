@@ -187,8 +187,10 @@ func (s *Server) Close() error {
 
 // halt waits for the goroutines that a server without connections is about to end. Nothing is published any more.
 func (s *Server) halt() {
-	s.sweeper.halt()
-	s.poller.Halt()
+	if s.gate.len() == 0 { // no callback runs on
+		s.sweeper.halt()
+		s.poller.Halt()
+	}
 	s.hub.Close()
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/coder/websocket"
 
 	"example.com/hail/internal/link"
+	"example.com/hail/internal/poll"
 	"example.com/hail/internal/wire"
 )
 
@@ -155,7 +156,8 @@ func describe(text bool, data []byte) string {
 // throughLink sends the pieces through a link.
 func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) trace {
 	t.Helper()
-	cfg.ReadLimit, cfg.SendQueue, cfg.SendWait, cfg.Clock = fuzzLimit, -1, -1, new(link.Clock)
+	cfg.ReadLimit, cfg.SendQueue, cfg.SendWait = fuzzLimit, -1, -1
+	cfg.Clock, cfg.Poller = new(link.Clock), new(poll.Poller)
 	cfg.Clock.Tick()
 	cfg.Engines = new(link.Engines)
 	conn := &script{pieces: slices.Clone(pieces)}

@@ -1,10 +1,11 @@
 package poll
 
-// The goroutines that a socket has besides its serving one.
+// Goroutines that somebody waits for.
 
 import "sync"
 
-// group is a WaitGroup that may be added to while it is waited for: too late is refused.
+// group is the goroutines that a socket has besides its serving one: a WaitGroup that may be added to while it is
+// waited for. Too late is refused.
 type group struct {
 	mu    sync.Mutex
 	ended bool
@@ -26,4 +27,41 @@ func (g *group) wait() {
 	g.ended = true
 	g.mu.Unlock()
 	g.wg.Wait()
+}
+
+// crew counts goroutines. It may be added to while it is waited for.
+type crew struct {
+	mu    sync.Mutex
+	n     int
+	empty chan struct{} // closed by the last to leave; nil: nobody waits
+}
+
+func (c *crew) join() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *crew) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n--; c.n == 0 && c.empty != nil {
+		close(c.empty)
+		c.empty = nil
+	}
+}
+
+// wait waits until nobody is there.
+func (c *crew) wait() {
+	c.mu.Lock()
+	for c.n > 0 {
+		if c.empty == nil {
+			c.empty = make(chan struct{})
+		}
+		empty := c.empty
+		c.mu.Unlock()
+		<-empty
+		c.mu.Lock()
+	}
+	c.mu.Unlock()
 }

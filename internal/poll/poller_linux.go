@@ -35,6 +35,7 @@ type Poller struct {
 	leaving bool // it has been told to look up
 	left    *sync.Cond
 	dog     watchdog
+	streams crew
 }
 
 // worker is one goroutine that serves sockets.
@@ -42,6 +43,7 @@ type worker struct {
 	moves atomic.Uint32 // counts what it has begun to serve
 
 	// Guarded by the Poller's mu.
+	index int    // in workers
 	seen  uint32 // moves, at the watchdog's last tick
 	spare bool
 
@@ -96,7 +98,7 @@ func (p *Poller) New(nc net.Conn, h Handler) Socket {
 		}
 		// No descriptor is left for the set or the duplicate: a goroutine needs none.
 	}
-	return newStream(nc, h)
+	return newStream(nc, h, &p.streams)
 }
 
 // add puts a socket into the set. Until it is started, events only leave their marks.
@@ -138,21 +140,37 @@ func (p *Poller) done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sockets--
-	if p.sockets == 0 && p.polling && !p.leaving {
+	if p.sockets > 0 {
+		return
+	}
+	if p.polling && !p.leaving {
 		p.leaving = true
 		p.set.interrupt(true)
 	}
+	p.wakeHaltLocked()
 }
 
-// Halt waits for the goroutines of a Poller whose sockets have ended.
+// Halt waits until every socket has ended and every Done has returned, and for all goroutines. It leaves no descriptor.
 func (p *Poller) Halt() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.left == nil {
 		p.left = sync.NewCond(&p.mu)
 	}
-	for p.sockets == 0 && (len(p.workers) > 0 || p.dog.runs && !p.dog.stop()) {
+	for p.sockets > 0 || len(p.workers) > 0 || p.dog.runs && !p.dog.stop() {
 		p.left.Wait()
+	}
+	if p.set != nil {
+		p.set.file.Close()
+		p.set, p.leaving = nil, false
+	}
+	p.mu.Unlock()
+	p.streams.wait()
+}
+
+// wakeHaltLocked has Halt look again.
+func (p *Poller) wakeHaltLocked() {
+	if p.left != nil {
+		p.left.Broadcast()
 	}
 }
 
@@ -177,7 +195,7 @@ func (p *Poller) startLocked() {
 	if p.spare {
 		return
 	}
-	w := &worker{spare: true}
+	w := &worker{spare: true, index: len(p.workers)}
 	p.spare = true
 	p.workers = append(p.workers, w)
 	go p.work(w)
@@ -238,18 +256,12 @@ func (p *Poller) next(w *worker) task {
 }
 
 func (p *Poller) leaveLocked(w *worker) {
-	for i, other := range p.workers {
-		if other == w {
-			last := len(p.workers) - 1
-			p.workers[i] = p.workers[last]
-			p.workers[last] = nil
-			p.workers = p.workers[:last]
-			break
-		}
-	}
-	if p.left != nil {
-		p.left.Broadcast()
-	}
+	last := len(p.workers) - 1
+	p.workers[w.index] = p.workers[last]
+	p.workers[w.index].index = w.index
+	p.workers[last] = nil
+	p.workers = p.workers[:last]
+	p.wakeHaltLocked()
 }
 
 // pollLocked queues what the system says is ready. Where nobody else waits for events it does;

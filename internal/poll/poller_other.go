@@ -5,10 +5,10 @@ package poll
 import "net"
 
 // Poller makes Sockets. Its zero value is ready.
-type Poller struct{}
+type Poller struct{ streams crew }
 
 // New returns the Socket for nc, which it owns from then on.
-func (*Poller) New(nc net.Conn, h Handler) Socket { return newStream(nc, h) }
+func (p *Poller) New(nc net.Conn, h Handler) Socket { return newStream(nc, h, &p.streams) }
 
-// Halt waits for the goroutines of a Poller whose sockets have ended.
-func (*Poller) Halt() {}
+// Halt waits until every socket has ended and every Done has returned, and for all goroutines.
+func (p *Poller) Halt() { p.streams.wait() }

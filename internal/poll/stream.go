@@ -18,8 +18,9 @@ const (
 )
 
 type stream struct {
-	nc net.Conn
-	h  Handler
+	nc   net.Conn
+	h    Handler
+	crew *crew // of the Poller
 
 	closed chan struct{} // by Close
 	once   sync.Once
@@ -34,14 +35,17 @@ type stream struct {
 	chunk   int // owned by write
 }
 
-func newStream(nc net.Conn, h Handler) *stream {
-	return &stream{nc: nc, h: h, closed: make(chan struct{})}
+func newStream(nc net.Conn, h Handler, crew *crew) *stream {
+	return &stream{nc: nc, h: h, crew: crew, closed: make(chan struct{})}
 }
 
-func (s *stream) Start() { go s.serve() }
+func (s *stream) Start() {
+	s.crew.join()
+	go s.serve()
+}
 
 // serve reads for the handler until the transport ends. Start starts it, Close or the peer
-// ends it, and whoever waits for Done waits for it.
+// ends it, and Poller.Halt waits for it.
 func (s *stream) serve() {
 	ended := false
 	defer func() {
@@ -49,7 +53,8 @@ func (s *stream) serve() {
 			go s.serve() // user code has ended the goroutine
 			return
 		}
-		s.once.Do(s.end) // else Close has begun to, and is waited for
+		defer s.crew.leave() // also where user code ends the goroutine
+		s.once.Do(s.end)     // else Close has begun to, and is waited for
 		s.writers.wait()
 		s.h.Done()
 	}()

@@ -69,9 +69,7 @@ func (p *Poller) watch() {
 	if moving == 0 && p.queue.len() == 0 && (p.polling || len(p.workers) == 0) {
 		// Nothing more can go wrong until the next task, which starts the watchdog again.
 		d.runs = false
-		if p.left != nil {
-			p.left.Broadcast()
-		}
+		p.wakeHaltLocked()
 		return
 	}
 	d.moved += moved - d.moved/fade
