@@ -129,10 +129,11 @@ func (s *sock) event(events uint32) (gone bool) {
 }
 
 // claimWrite reports whether Writable is to be called now, which is the caller's to see to.
+// Of a closed socket it is finish's.
 func (s *sock) claimWrite() bool {
 	for {
 		state := s.state.Load()
-		if state&(sockWantWrite|sockFull|sockWriting) != sockWantWrite {
+		if state&(sockWantWrite|sockFull|sockWriting|sockClosed) != sockWantWrite {
 			return false
 		}
 		if s.state.CompareAndSwap(state, state&^sockWantWrite|sockWriting) {
