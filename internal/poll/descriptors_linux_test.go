@@ -3,8 +3,10 @@ package poll_test
 // Descriptors: closed once, never another socket's, and what happens without any.
 
 import (
+	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"example.com/hail/internal/poll"
@@ -78,4 +80,84 @@ func TestBlockingDescriptor(t *testing.T) {
 			wantEOF(t, peer, "")
 		})
 	}
+}
+
+// TestReusedDescriptors has sockets that are gone, but of which somebody holds a copy, go on to have events
+// where others have been given their descriptors.
+func TestReusedDescriptors(t *testing.T) {
+	t.Parallel()
+	var p poll.Poller
+	const n = 50
+	pairs := func() (servers, peers []net.Conn) {
+		for range n {
+			server, peer := socketPair(t)
+			servers, peers = append(servers, server), append(peers, peer)
+		}
+		return servers, peers
+	}
+	oldServers, oldPeers := pairs()
+	servers, peers := pairs()
+	for _, server := range oldServers {
+		f, err := server.(*net.UnixConn).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		h := startOf(t, &p, server, nil)
+		h.sock.Close()
+		wait(t, "Done", h.done)
+	}
+	var handlers []*handler
+	var said []<-chan string
+	for _, server := range servers {
+		handlers = append(handlers, startOf(t, &p, server, func(h *handler) { said = append(said, echo(h)) }))
+	}
+	for _, peer := range oldPeers {
+		write(t, peer, []byte("a"))
+		peer.Close()
+	}
+	for i, h := range handlers {
+		write(t, peers[i], []byte("b"))
+		if got := wait(t, "Turn", said[i]); got != "b" {
+			t.Errorf("read %q, want %q", got, "b")
+		}
+		if h.sock.HungUp() || len(h.hangups) > 0 {
+			t.Errorf("HungUp %v and %d Hangups of a socket whose peer is there", h.sock.HungUp(), len(h.hangups))
+		}
+	}
+	for i, h := range handlers {
+		peers[i].Close()
+		wait(t, "Done", h.done)
+	}
+	wait(t, "Halt", halt(&p))
+}
+
+// TestReusedDescriptorsInARace has ends of sockets overtaken by our Close, and by others that are given their descriptors.
+func TestReusedDescriptorsInARace(t *testing.T) {
+	t.Parallel()
+	var p poll.Poller
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range often(500) {
+				server, peer := rawSocketPair(t)
+				old := startOf(t, &p, server, nil)
+				// Its end is an event, which our Close may overtake.
+				group.Go(func() { peer.Close() })
+				old.sock.Close()
+				server, next := rawSocketPair(t)
+				h := startOf(t, &p, server, nil)
+				wait(t, "Done", old.done)
+				yields()
+				if h.sock.HungUp() || len(h.hangups) > 0 {
+					t.Errorf("HungUp %v and %d Hangups of a socket whose peer is there", h.sock.HungUp(), len(h.hangups))
+				}
+				h.sock.Close()
+				wait(t, "Done", h.done)
+				next.Close()
+			}
+		})
+	}
+	group.Wait()
+	wait(t, "Halt", halt(&p))
 }

@@ -23,6 +23,13 @@ import (
 // socketPair is a pair that takes no port.
 func socketPair(t testing.TB) (server, peer net.Conn) {
 	t.Helper()
+	server, peer = rawSocketPair(t)
+	return closeBoth(t, server, peer)
+}
+
+// rawSocketPair is socketPair without a cleanup, for those that come and go.
+func rawSocketPair(t testing.TB) (server, peer net.Conn) {
+	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +43,7 @@ func socketPair(t testing.TB) (server, peer net.Conn) {
 			t.Fatal(err)
 		}
 	}
-	return closeBoth(t, ends[0], ends[1])
+	return ends[0], ends[1]
 }
 
 // goroutines counts those that poll has started. Tests that ask are not parallel.
