@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -28,6 +29,8 @@ var transports = map[string][]hailtest.Option{
 	"tcp":        {hailtest.TCP()},
 	"tls":        {hailtest.TCP(), hailtest.TLS(nil)},
 	"compressed": {hailtest.TCP(), hailtest.Compression()},
+	// Over a type that is not known a connection is served by a goroutine of its own.
+	"wrapped tcp": {hailtest.TCP(), hailtest.Wrap(func(nc net.Conn) net.Conn { return struct{ net.Conn }{nc} })},
 }
 
 // overTransports runs a test over each transport.

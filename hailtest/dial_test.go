@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +62,38 @@ func TestDialRequest(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", field.name, field.got, field.want)
 		}
 	}
+}
+
+// counted is a connection that counts what is read.
+type counted struct {
+	net.Conn
+	bytes *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+func TestDialWrap(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		var bytes atomic.Int64
+		wrap := hailtest.Wrap(func(nc net.Conn) net.Conn { return counted{nc, &bytes} })
+		p := hailtest.Dial(t, echo, "/", append(slices.Clone(opts), wrap)...)
+		handshake := bytes.Load()
+		if handshake == 0 {
+			t.Error("the server has read the handshake past what Wrap made")
+		}
+		p.Send(hail.Text("hi"))
+		if got := p.Receive().String(); got != "hi" {
+			t.Errorf("got %q, want %q", got, "hi")
+		}
+		if got := bytes.Load(); got <= handshake {
+			t.Errorf("%d bytes were read after the handshake's %d, want more", got, handshake)
+		}
+	})
 }
 
 func TestDialRemoteAddr(t *testing.T) {

@@ -23,7 +23,8 @@ type options struct {
 	timeout    time.Duration
 	raw        bool
 	tcp        bool
-	tls        *tls.Config // nil: no TLS, unless the URL says wss
+	wrap       func(net.Conn) net.Conn // nil: the server has its connections as they are
+	tls        *tls.Config             // nil: no TLS, unless the URL says wss
 	remoteAddr *net.TCPAddr
 }
 
@@ -95,6 +96,12 @@ func RemoteAddr(addr string) Option {
 // [testing/synctest] bubble.
 func TCP() Option {
 	return func(o *options) { o.tcp = true }
+}
+
+// Wrap has the server's listener accept what wrap makes of each connection, as one that counts bytes or limits
+// their rate does. hail serves what it does not know with a goroutine for each connection, TCP too.
+func Wrap(wrap func(net.Conn) net.Conn) Option {
+	return func(o *options) { o.wrap = wrap }
 }
 
 // TLS speaks TLS, in memory too. [DialURL] does so where the URL says wss, and needs TLS only for its config.

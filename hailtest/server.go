@@ -41,6 +41,9 @@ func startServer(h http.Handler, o *options) (*server, error) {
 		s.listener = &tcpListener{ln.(*net.TCPListener), o.bufferSize}
 	}
 	ln := s.listener
+	if o.wrap != nil {
+		ln = wrapListener{ln, o.wrap}
+	}
 	if o.tls != nil {
 		cert := newCertificate()
 		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
@@ -168,6 +171,20 @@ func (l *tcpListener) Accept() (net.Conn, error) {
 	}
 	setBuffers(conn, l.bufferSize)
 	return conn, nil
+}
+
+// wrapListener wraps what it accepts.
+type wrapListener struct {
+	net.Listener
+	wrap func(net.Conn) net.Conn
+}
+
+func (l wrapListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(conn), nil
 }
 
 // newCertificate returns a self-signed certificate for serverName, valid at any time, also the one in a
