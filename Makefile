@@ -14,6 +14,7 @@ help: ## Show this list
 test: ## Test every module
 	@scripts/each.sh go test $(race) -shuffle=on ./...
 	go test -run Allocations . ./internal/...
+	go test ./hostile
 
 lint: ## Check every module: gofmt, vet, staticcheck; build the library for other systems
 	@scripts/lint.sh

@@ -105,7 +105,7 @@ func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
 		o.Logger = quiet
 	}
 	tg.server = &hail.Server{Handler: h, Options: o}
-	tg.addr = listen(t, kind, tg.server, func() {
+	tg.addr = listen(t, "tcp", kind, tg.server, func() {
 		if err := tg.server.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
@@ -113,10 +113,14 @@ func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
 	return tg
 }
 
-// listen serves h on a loopback port until the test's end, and calls stop then.
-func listen(t *testing.T, kind string, h http.Handler, stop func()) string {
+// listen serves h on a loopback port, or a Unix socket, until the test's end, and calls stop then.
+func listen(t *testing.T, network, kind string, h http.Handler, stop func()) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr := "127.0.0.1:0"
+	if network == "unix" {
+		addr = t.TempDir() + "/s"
+	}
+	ln, err := net.Listen(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}

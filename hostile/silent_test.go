@@ -12,7 +12,7 @@ import (
 
 func TestPeersThatNeverRead(t *testing.T) {
 	const (
-		conns = 40
+		conns = 40 / scale
 		queue = 64 << 10
 		// The queue, once more while it is written, as its buffers are rounded up to; and a message and the
 		// buffer that it was read into.
@@ -59,7 +59,7 @@ func TestPeersThatNeverRead(t *testing.T) {
 
 func TestPeersThatIgnoreTheClose(t *testing.T) {
 	const (
-		conns        = 50
+		conns        = 50 / scale
 		heapEach     = 24 << 10
 		closeTimeout = 500 * time.Millisecond
 	)

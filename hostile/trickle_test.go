@@ -17,7 +17,7 @@ import (
 // TestHandshakesThatTrickle is net/http's to end, by ReadHeaderTimeout: the server must see nothing of them.
 func TestHandshakesThatTrickle(t *testing.T) {
 	const (
-		conns    = 100
+		conns    = 100 / scale
 		timeout  = time.Second
 		heapEach = 24 << 10 // net/http's pair of buffers, and what it has read
 	)
@@ -63,8 +63,8 @@ func TestHandshakesThatTrickle(t *testing.T) {
 
 func TestMessagesThatTrickle(t *testing.T) {
 	const (
-		conns          = 100
-		messageTimeout = time.Second
+		conns          = 100 / scale
+		messageTimeout = 500 * time.Millisecond
 		closeTimeout   = 100 * time.Millisecond
 		// A buffer for the frame, and for one in fragments what it is collected in.
 		heapEach = 24 << 10
@@ -87,7 +87,7 @@ func TestMessagesThatTrickle(t *testing.T) {
 				if kind == "goroutine" {
 					tc.goroutines = conns
 				}
-				bounds{conns * heapEach, tc.goroutines, 5*messageTimeout + closeTimeout}.hold(t, func(look func()) {
+				bounds{conns * heapEach, tc.goroutines, 6*messageTimeout + closeTimeout}.hold(t, func(look func()) {
 					tick := time.NewTicker(20 * time.Millisecond)
 					defer tick.Stop()
 					// As long as a byte goes out: behind the last the message is not whole.

@@ -4,6 +4,7 @@ package hostile_test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -39,7 +40,7 @@ func TestPipelinedRequests(t *testing.T) {
 			mux.Handle("/", full)
 			mux.Handle("/open", open)
 			mux.HandleFunc("/admin", func(http.ResponseWriter, *http.Request) { served.Add(1) })
-			addr := listen(t, "epoll", mux, func() { full.Close(); open.Close() })
+			addr := listen(t, "tcp", "epoll", mux, func() { full.Close(); open.Close() })
 			one := dial(t, addr)
 			one.upgrade()
 			defer one.reset()
@@ -48,7 +49,7 @@ func TestPipelinedRequests(t *testing.T) {
 			defer c.reset()
 			io.WriteString(c.nc, first+hidden+hidden)
 			if strings.Contains(first, "10000") {
-				c.nc.CloseWrite() // or net/http waits for the body, for as long as ReadTimeout
+				c.nc.(*net.TCPConn).CloseWrite() // or net/http waits for the body, for as long as ReadTimeout
 			}
 			resp, err := http.ReadResponse(c.br, nil)
 			if err != nil {
