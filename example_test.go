@@ -71,35 +71,39 @@ func ExampleServer() {
 	// something123
 }
 
-// Conns is how every connection is sent something. TrySend lets no slow peer hold up the loop.
+// Conns is how a service finds connections by what it keeps with them.
 func ExampleServer_Conns() {
 	t := newT()
 	defer t.end()
 
-	ws := &hail.Server{Handler: hail.Handler{OnMessage: hail.Echo}}
-	var peers []*hailtest.Peer
-	for range 3 {
-		p := hailtest.Dial(t, ws, "/")
-		p.Receive() // the greeting
+	ws := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error {
+			c.SetState(r.URL.Query().Get("user"))
+			return nil
+		},
+		OnMessage: hail.Echo,
+	}}
+	mallory := hailtest.Dial(t, ws, "/?user=mallory")
+	alice := hailtest.Dial(t, ws, "/?user=alice")
+	for _, p := range []*hailtest.Peer{mallory, alice} {
 		p.Send(hail.Text("hi"))
 		p.Receive() // the echo: by now OnConnect has returned, and Conns has the connection
-		peers = append(peers, p)
 	}
 
+	fmt.Println("open:", ws.Len())
 	for c := range ws.Conns() {
-		if err := c.TrySend(hail.Text("lunch is ready")); errors.Is(err, hail.ErrQueueFull) {
-			c.Close(hail.StatusTryAgainLater, "too slow")
+		if c.State() == "mallory" {
+			c.Close(4003, "locked out")
 		}
 	}
-	fmt.Println("open:", ws.Len())
-	for _, p := range peers {
-		fmt.Println(p.Receive())
-	}
+	end := mallory.WaitClose()
+	fmt.Println(int(end.Code), end.Reason)
+	alice.Send(hail.Text("still here"))
+	fmt.Println(alice.Receive())
 	// Output:
-	// open: 3
-	// lunch is ready
-	// lunch is ready
-	// lunch is ready
+	// open: 2
+	// 4003 locked out
+	// still here
 }
 
 // http.Server.Shutdown starts what RegisterOnShutdown was given, but does not wait for it.
