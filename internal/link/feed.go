@@ -33,13 +33,16 @@ type Feed interface {
 // feeds are what a connection listens to, and how that goes between its own frames. It is part of out.
 type feeds struct {
 	list []listener
+	left int      // of them, those that have ended
 	next int      // where in list to look next
-	left []string // the topics at the end, once it has begun
+	kept []string // the topics at the end, once it has begun
 
 	// Own bytes are counted from the start of out.w; base is where that lies, with all that was before it.
-	base  int
-	marks []mark
-	lim   int // w.b[:lim] may be written: what was published before it is
+	base   int
+	marks  []mark
+	passed int  // marks that are not needed any more
+	parted bool // what is queued next has a mark of its own
+	lim    int  // w.b[:lim] may be written: what was published before it is
 
 	source  source  // of the bytes that are being written
 	from    Feed    // where source is feedSource
@@ -51,6 +54,7 @@ type feeds struct {
 type listener struct {
 	Feed
 	ended bool
+	after int // it has its turn when so many marks have passed: what was queued before it was opened goes first
 }
 
 // mark says that before own bytes up to end those messages go that have numbers up to upto.
@@ -99,7 +103,8 @@ func (c *Conn) Listen(topic string, most int, free string, open func() Feed) err
 	if most >= 0 && joined >= most && topic != free {
 		return ErrTopics
 	}
-	f.list = append(f.list, listener{Feed: open()})
+	f.list = append(f.list, listener{Feed: open(), after: f.passed + len(f.marks)})
+	f.parted = true
 	c.pushLocked() // there may be something for it already
 	return nil
 }
@@ -133,8 +138,8 @@ func (c *Conn) Topics() []string {
 	switch f := o.feeds; {
 	case f == nil:
 		return nil
-	case f.left != nil:
-		return slices.Clone(f.left)
+	case f.kept != nil:
+		return slices.Clone(f.kept)
 	default:
 		return f.topics()
 	}
@@ -151,8 +156,8 @@ func (f *feeds) topics() (names []string) {
 
 // keepTopics notes the topics before the first of what ends them.
 func (f *feeds) keepTopics() {
-	if f.left == nil {
-		f.left = f.topics()
+	if f.kept == nil {
+		f.kept = f.topics()
 	}
 }
 
@@ -178,9 +183,16 @@ func (c *Conn) Compresses() bool { return c.window == wire.MaxWindow }
 func (f *feeds) end(i int) {
 	f.list[i].End()
 	f.list[i].ended = true
+	f.left++
 	if f.list[i].Drained() {
-		f.list = slices.Delete(f.list, i, i+1)
+		f.remove(i)
 	}
+}
+
+// remove forgets a feed that has ended.
+func (f *feeds) remove(i int) {
+	f.list = slices.Delete(f.list, i, i+1)
+	f.left--
 }
 
 // endAll ends all feeds.
@@ -201,7 +213,7 @@ func (f *feeds) dropAll() (lost int) {
 		lost += l.Pending()
 		l.Drop()
 	}
-	f.list, f.given = nil, true
+	f.list, f.left, f.given = nil, 0, true
 	return lost
 }
 
@@ -214,11 +226,11 @@ func (o *out) fallBehind(err error) {
 // stamp notes that own bytes have been queued: they follow what has been published until now.
 func (f *feeds) stamp(order uint64, o *out) {
 	end := f.base + o.w.len() + o.buf.len()
-	if n := len(f.marks); n > 0 && f.marks[n-1].upto == order {
+	if n := len(f.marks); n > 0 && f.marks[n-1].upto == order && !f.parted {
 		f.marks[n-1].end = end
 		return
 	}
-	f.marks = append(f.marks, mark{order, end})
+	f.marks, f.parted = append(f.marks, mark{order, end}), false
 }
 
 // spliced notes that n bytes of control frames went in front of the own byte at a place in out.w, behind the frame
@@ -256,10 +268,21 @@ func (f *feeds) cut(o *out) {
 	}
 }
 
+// pass takes out the first n marks.
+func (f *feeds) pass(n int) {
+	f.passed += n
+	if n == len(f.marks) {
+		f.marks = f.marks[:0] // from the start of its memory
+	} else {
+		f.marks = f.marks[n:]
+	}
+}
+
 // reset notes that no own bytes are left.
 func (f *feeds) reset() {
+	f.pass(len(f.marks))
 	f.base, f.lim = 0, 0
-	if f.marks = f.marks[:0]; cap(f.marks) > 16 {
+	if cap(f.marks) > 16 {
 		f.marks = nil
 	}
 }
@@ -271,8 +294,11 @@ func (f *feeds) nextBytes(o *out) []byte {
 		return f.rest.b[f.restOff:]
 	}
 	own := o.nextOwn()
-	if len(own) == 0 && o.last {
-		return nil
+	if len(own) == 0 {
+		if o.last {
+			return nil
+		}
+		f.pass(len(f.marks))
 	}
 	for len(own) == 0 || o.off >= f.lim {
 		upto := uint64(math.MaxUint64)
@@ -304,28 +330,44 @@ func (f *feeds) advance(n int) {
 	}
 	f.lim = min(n, f.marks[0].end-f.base)
 	if f.marks[0].end-f.base <= n {
-		f.marks = f.marks[1:]
+		f.pass(1)
 	}
 }
 
-// peek returns frames of one of the feeds.
+// peek returns frames of one of the feeds, which take turns.
 func (f *feeds) peek(upto uint64) ([]byte, error) {
 	for i := 0; i < len(f.list); {
 		at := (f.next + i) % len(f.list)
 		l := f.list[at]
-		p, err := l.Peek(upto)
-		if err != nil || len(p) > 0 {
-			f.next, f.from = at, l.Feed
-			return p, err
-		}
 		if l.ended && l.Drained() {
-			f.list = slices.Delete(f.list, at, at+1)
+			f.remove(at)
 			f.next, i = 0, 0
 			continue
+		}
+		if !f.waits(at) {
+			p, err := l.Peek(upto)
+			if err != nil || len(p) > 0 {
+				f.next, f.from = at+1, l.Feed
+				return p, err
+			}
 		}
 		i++
 	}
 	return nil, nil
+}
+
+// waits reports whether others go before the feed whatever they have: own bytes that were queued before it was
+// opened, or what is left of the topic from the last time that it was listened to.
+func (f *feeds) waits(at int) bool {
+	if f.list[at].after > f.passed {
+		return true
+	}
+	for i := 0; f.left > 0 && i < at; i++ {
+		if f.list[i].ended && f.list[i].Topic() == f.list[at].Topic() {
+			return true
+		}
+	}
+	return false
 }
 
 // wrote notes that n bytes of p were written, which nextBytes gave.
@@ -358,6 +400,6 @@ func (f *feeds) settle() (lost int) {
 	}
 	f.rest.free()
 	lost += f.dropAll()
-	*f = feeds{left: f.left}
+	*f = feeds{kept: f.kept}
 	return lost
 }

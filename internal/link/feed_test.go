@@ -341,3 +341,28 @@ func TestBehindDuringAWrite(t *testing.T) {
 func prefix(short, long []string) bool {
 	return len(short) <= len(long) && slices.Equal(short, long[:len(short)])
 }
+
+// TestFeedsTakeTurns has a topic with a long backlog, and one with a message.
+func TestFeedsTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		s, f, st := stepwise(t, b.config())
+		s.text(t, "first") // which is being written
+		for _, name := range []string{"busy", "quiet"} {
+			if _, err := b.join(s, name, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 20 {
+			b.publish("busy", "busy")
+		}
+		b.publish("quiet", "quiet")
+		s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+		st.finish(100)
+		got := texts(f.until())
+		if at := slices.Index(got, "quiet"); len(got) != 22 || at < 0 || at > 1+2*b.most {
+			t.Errorf("the quiet topic's message comes as number %d of %d, want it behind a few", at, len(got))
+		}
+	})
+}

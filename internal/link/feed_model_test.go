@@ -1,0 +1,190 @@
+package link_test
+
+// Random scripts of own and published messages, against a model that knows what the peer has to get.
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"example.com/hail/internal/link"
+	"example.com/hail/internal/wire"
+)
+
+// TestFeedsInOrder does what it finds in a random script, with writes of random sizes.
+func TestFeedsInOrder(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(seed, 1))
+				m := newFeedModel(t, r)
+				for range 150 {
+					m.step()
+				}
+				m.end()
+			})
+		})
+	}
+}
+
+// feedModel knows what the peer has to get.
+type feedModel struct {
+	t      *testing.T
+	r      *rand.Rand
+	b      *board
+	s      *side
+	f      *far
+	st     *steps
+	joined map[string]*feed
+	want   []string // own and published, in their order
+	back   map[string]int
+	n      int
+}
+
+var feedTopics = []string{"a", "b", "c"}
+
+func newFeedModel(t *testing.T, r *rand.Rand) *feedModel {
+	m := &feedModel{t: t, r: r, b: newBoard(), joined: make(map[string]*feed), back: make(map[string]int)}
+	m.b.most = 1 + r.IntN(4)
+	m.s, m.f, m.st = stepwise(t, m.b.config())
+	m.s.slow = func(err error) {
+		if err != errBehind {
+			t.Errorf("Slow is told %v, want %v", err, errBehind)
+		}
+		m.s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
+	}
+	return m
+}
+
+// message returns a new message of a topic, or one of the connection's own for "".
+func (m *feedModel) message(topic string) string {
+	m.n++
+	return fmt.Sprintf("%s %d %s", topic, m.n, strings.Repeat("x", m.r.IntN(20)*m.r.IntN(20)))
+}
+
+func (m *feedModel) step() {
+	topic := feedTopics[m.r.IntN(len(feedTopics))]
+	switch m.r.IntN(12) {
+	case 0, 1, 2:
+		text := m.message("")
+		m.s.text(m.t, text)
+		m.want = append(m.want, text)
+	case 3, 4, 5:
+		text := m.message(topic)
+		m.b.publish(topic, text)
+		if f := m.joined[topic]; f != nil {
+			m.want = append(m.want, text)
+			if m.r.IntN(4) > 0 {
+				m.s.WakeFeed(f)
+			}
+		}
+	case 6:
+		if m.joined[topic] == nil {
+			m.join(topic)
+		}
+	case 7:
+		delete(m.joined, topic)
+		if err := m.s.Unlisten(topic); err != nil {
+			m.t.Fatalf("Unlisten: %v", err)
+		}
+	case 8:
+		m.s.Ping()
+	default:
+		m.st.grant(m.r.IntN(40), 1+m.r.IntN(10))
+	}
+}
+
+// join listens to a topic, now and then with what it had before.
+func (m *feedModel) join(topic string) {
+	back := 0
+	if m.r.IntN(2) == 0 {
+		back = m.r.IntN(3)
+	}
+	f, err := m.b.join(m.s, topic, back)
+	if err != nil {
+		m.t.Fatalf("Listen: %v", err)
+	}
+	m.joined[topic] = f
+	m.b.mu.Lock()
+	defer m.b.mu.Unlock()
+	posts := f.t.posts
+	for _, p := range posts[max(0, len(posts)-back):] {
+		h, n := wire.Parse(p.frame)
+		m.want = append(m.want, string(p.frame[n:n+int(h.Length)]))
+	}
+}
+
+// end ends the connection in one of its ways, and compares.
+func (m *feedModel) end() {
+	total := len(m.want)
+	whole := false
+	switch m.r.IntN(4) {
+	case 0:
+		whole = true
+		m.s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+		m.b.publish("a", "behind the close")
+		m.st.finish(1 + m.r.IntN(200))
+	case 1:
+		m.s.Cut()
+	case 2:
+		for topic, f := range m.joined {
+			m.b.forget(topic)
+			m.s.WakeFeed(f)
+		}
+		fallthrough // where it had all
+	case 3:
+		m.s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
+		m.st.finish(1 + m.r.IntN(200))
+	}
+	all := m.f.until()
+	m.s.Cut()
+	<-m.s.done
+	got := texts(all)
+	if len(got)+m.s.Undelivered() != total || whole && len(got) != total {
+		m.t.Errorf("%d messages came, %d are said to be undelivered, want %d together", len(got), m.s.Undelivered(), total)
+	}
+	for _, topic := range feedTopics {
+		had, want := merged(got, topic), merged(m.want, topic)
+		if whole && !slices.Equal(had, want) || !subsequence(had, want) ||
+			!prefix(only(had, topic), only(want, topic)) || !prefix(only(had, " "), only(want, " ")) {
+			m.t.Fatalf("own messages and those of %s: %s", topic, differ(had, want))
+		}
+	}
+}
+
+// merged leaves own messages and those of a topic.
+func merged(texts []string, topic string) []string {
+	return slices.DeleteFunc(slices.Clone(texts), func(text string) bool {
+		return !strings.HasPrefix(text, " ") && !strings.HasPrefix(text, topic)
+	})
+}
+
+// only leaves those that begin so.
+func only(texts []string, with string) []string {
+	return slices.DeleteFunc(slices.Clone(texts), func(text string) bool { return !strings.HasPrefix(text, with) })
+}
+
+// differ shows where two lists begin to.
+func differ(got, want []string) string {
+	i := 0
+	for i < min(len(got), len(want)) && got[i] == want[i] {
+		i++
+	}
+	return fmt.Sprintf("got %d, want %d; from %d on got %.15q, want %.15q", len(got), len(want), i,
+		got[i:min(len(got), i+5)], want[i:min(len(want), i+5)])
+}
+
+// subsequence reports whether all of a is in b, in that order.
+func subsequence(a, b []string) bool {
+	for _, text := range b {
+		if len(a) > 0 && a[0] == text {
+			a = a[1:]
+		}
+	}
+	return len(a) == 0
+}
