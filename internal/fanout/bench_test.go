@@ -147,7 +147,7 @@ func (c *countdown) Wake(cursor *fanout.Cursor) {
 func BenchmarkMemory(b *testing.B) {
 	const topics, each = 100_000, 3
 	for b.Loop() {
-		target := new(drain)
+		target := &counted{}
 		names := make([]string, topics)
 		for i := range names {
 			names[i] = fmt.Sprint("topic-", i)
@@ -159,9 +159,11 @@ func BenchmarkMemory(b *testing.B) {
 			all = append(all, h.Subscribe(names[i%topics], 1, false, target))
 		}
 		subscribed := heap()
+		target.left.Add(topics * each)
 		for _, name := range names {
 			h.Publish(name, text, message, 0)
 		}
+		target.left.Wait()
 		h.Close()
 		published := heap()
 		b.ReportMetric(float64(subscribed-before)/topics/each, "B/sub")
@@ -171,6 +173,17 @@ func BenchmarkMemory(b *testing.B) {
 		}
 		runtime.KeepAlive(names)
 	}
+}
+
+// counted is a drain that counts wakes down.
+type counted struct {
+	drain
+	left sync.WaitGroup
+}
+
+func (c *counted) Wake(cursor *fanout.Cursor) {
+	c.drain.Wake(cursor)
+	c.left.Done()
 }
 
 func heap() int64 {
