@@ -128,6 +128,20 @@ func TestClose(t *testing.T) {
 			}
 		})
 	})
+	t.Run("before Start, behind bytes that have arrived", func(t *testing.T) {
+		t.Parallel()
+		for range 100 {
+			server, peer := tcpPair(t)
+			write(t, peer, []byte("too late"))
+			h := newHandler(t, struct{ net.Conn }{server})
+			h.sock.Close()
+			h.sock.Start()
+			wait(t, "Done", h.done)
+			if len(h.all) != 0 {
+				t.Fatalf("read %q, want nothing", h.all)
+			}
+		}
+	})
 	t.Run("again after Done", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			h := start(t, server, nil)

@@ -54,7 +54,10 @@ func (s *stream) serve() {
 			return
 		}
 		defer s.crew.leave() // also where user code ends the goroutine
-		s.once.Do(s.end)     // else Close has begun to, and is waited for
+		s.once.Do(func() { // else Close has begun to, and is waited for
+			close(s.closed)
+			s.end()
+		})
 		s.writers.wait()
 		s.h.Done()
 	}()
@@ -67,12 +70,23 @@ func (s *stream) serve() {
 			s.stashed, err = s.nc.Read(s.stash)
 			s.taken, s.failed = 0, err != nil // which the handler's own read meets again
 		}
-		if s.h.Fill() {
+		if s.isClosed() {
+			ended = true
+		} else if s.h.Fill() {
 			ended = s.h.Turn() == Ended
 		} else {
 			<-s.closed // nothing more can come, but what is queued is still written
 			ended = true
 		}
+	}
+}
+
+func (s *stream) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -116,6 +130,7 @@ func (s *stream) Close() error {
 	err := net.ErrClosed
 	s.once.Do(func() {
 		err = nil
+		close(s.closed) // what is read from now on is nobody's
 		s.writers.start(s.end)
 	})
 	return err
@@ -123,7 +138,6 @@ func (s *stream) Close() error {
 
 // end closes the transport. Close starts it on a goroutine of its own, which serve waits for.
 func (s *stream) end() {
-	close(s.closed)
 	beneath(s.nc).Close()
 	s.nc.Close() // does not wait any more
 }
