@@ -1,17 +1,14 @@
 // People who talk in examples/chat, each in a tab of a real browser. Screenshots go to artifacts/.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { Person, launchBrowser, openWindow, startChat } from './chat.js';
+import { after, test } from 'node:test';
+import { closeBrowser } from './browser.js';
+import { Chat, Person, limit, openWindow } from './chat.js';
 
-const limit = { timeout: 60_000 }; // for each test, so that one that hangs says which it is
-
-let browser;
-before(async () => { browser = await launchBrowser(); });
-after(() => browser?.close());
+after(closeBrowser);
 
 test('two tabs talk in a room, and a third in another room hears nothing', limit, async (t) => {
-  const chat = await startChat(t);
-  const window = await openWindow(t, browser, { viewport: { width: 640, height: 560 } });
+  const chat = await Chat.start(t);
+  const window = await openWindow(t, { viewport: { width: 640, height: 560 } });
   const mallory = await Person.come(window, chat.url, 'Mallory', 'coffee');
   const alice = await Person.come(window, chat.url, 'Alice', 'tea');
 
@@ -46,8 +43,8 @@ test('two tabs talk in a room, and a third in another room hears nothing', limit
 });
 
 test('comes back when the server does, with what was typed', limit, async (t) => {
-  const chat = await startChat(t);
-  const window = await openWindow(t, browser);
+  const chat = await Chat.start(t);
+  const window = await openWindow(t);
   const alice = await Person.come(window, chat.url, 'Alice');
   assert.equal(await chat.stop('SIGTERM'), 0);
   await alice.sees('The connection was lost');
@@ -55,7 +52,7 @@ test('comes back when the server does, with what was typed', limit, async (t) =>
   assert.equal(await alice.page.getByLabel('Message').inputValue(), 'Where was I?');
   await alice.page.getByRole('status').filter({ hasText: /trying again in \d+ s/ }).waitFor();
 
-  const again = await startChat(t, new URL(chat.url).host);
+  const again = await chat.again();
   await alice.isThere();
   await alice.sees('You are back, and may have missed something');
   const bob = await Person.come(window, again.url, 'Bob');
@@ -66,8 +63,8 @@ test('comes back when the server does, with what was typed', limit, async (t) =>
 });
 
 test('leaves, and joins another room', limit, async (t) => {
-  const chat = await startChat(t);
-  const window = await openWindow(t, browser);
+  const chat = await Chat.start(t);
+  const window = await openWindow(t);
   const alice = await Person.come(window, chat.url, 'Alice');
   const bob = await Person.come(window, chat.url, 'Bob');
   await alice.sees('Bob joined');
@@ -79,8 +76,8 @@ test('leaves, and joins another room', limit, async (t) => {
 });
 
 test('does not ask again for a room that the server refuses', limit, async (t) => {
-  const chat = await startChat(t);
-  const alice = new Person(await (await openWindow(t, browser)).newPage());
+  const chat = await Chat.start(t);
+  const alice = new Person(await (await openWindow(t)).newPage());
   await alice.page.goto(chat.url);
   await alice.page.getByLabel('Room').evaluate((input) => input.removeAttribute('maxlength'));
   await alice.page.getByLabel('Room').fill('x'.repeat(257));
@@ -95,8 +92,8 @@ const desktop = { width: 1024, height: 720 };
 for (const colorScheme of ['light', 'dark']) {
   for (const [device, viewport] of Object.entries({ desktop, phone })) {
     test(`the chat fits a ${device} in ${colorScheme}`, limit, async (t) => {
-      const chat = await startChat(t);
-      const window = await openWindow(t, browser, { viewport, colorScheme });
+      const chat = await Chat.start(t);
+      const window = await openWindow(t, { viewport, colorScheme });
       const alice = new Person(await window.newPage());
       await alice.page.goto(chat.url);
       await alice.screenshot(`${device}-${colorScheme}-door`);
