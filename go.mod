@@ -4,6 +4,6 @@ go 1.26.0
 
 require (
 	github.com/coder/websocket v1.8.15
-	golang.org/x/sys v0.49.0
+	golang.org/x/sys v0.50.0
 	nhooyr.io/websocket v1.8.17
 )

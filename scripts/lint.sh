@@ -28,5 +28,6 @@ other_systems() {
 check gofmt formatted
 check vet scripts/each.sh go vet ./...
 check staticcheck scripts/each.sh go tool -modfile="$PWD/tools/go.mod" staticcheck ./...
+check dependencies scripts/dependencies.sh
 check "other systems" other_systems
 exit $status
