@@ -333,6 +333,35 @@ func TestDeflateAnswers(t *testing.T) {
 			}
 		}
 	})
+	t.Run("7692 7.1.2.1 no reference past the window in what is published", func(t *testing.T) {
+		t.Parallel()
+		server, _ := echo(compression)
+		server.OnConnect = func(c *hail.Conn, _ *http.Request) error { return c.Subscribe("topic") }
+		m := bytes.Repeat(noise(64), 100_000/64)
+		peers := make(map[int]*hailtest.Peer)
+		for bits := 8; bits <= 15; bits++ {
+			peers[bits] = hailtest.Dial(t, server, "/", hailtest.Raw(),
+				hailtest.Header("Sec-WebSocket-Extensions", fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits)))
+			// Once it is answered OnConnect has returned.
+			peers[bits].Write(control(hailtest.OpPing, "").Bytes())
+			peers[bits].ReadFrame()
+		}
+		if err := server.Publish("topic", hail.Binary(m)); err != nil {
+			t.Fatal(err)
+		}
+		for bits, p := range peers {
+			f := p.ReadFrame()
+			if want := bits == 15; f.RSV1 != want {
+				t.Errorf("window of %d bits: compressed is %v, want %v", bits, f.RSV1, want)
+			}
+			if f.RSV1 {
+				f.Payload = inflate(t, f.Payload)
+			}
+			if !bytes.Equal(f.Payload, m) {
+				t.Errorf("window of %d bits: got %d other bytes", bits, len(f.Payload))
+			}
+		}
+	})
 	t.Run("7692 7.2.1 the tail is cut off", func(t *testing.T) {
 		t.Parallel()
 		for _, m := range [][]byte{bytes.Repeat([]byte("a"), 1<<10), bytes.Repeat([]byte("abc"), 50_000)} {
