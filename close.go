@@ -67,7 +67,8 @@ const (
 	CauseShutdown
 	// CauseServerClosed: Server.Close cut it.
 	CauseServerClosed
-	// CauseSlowConsumer: published messages came faster than the peer took them; closed with 1013.
+	// CauseSlowConsumer: the peer was further behind what was published to a topic than Options.TopicBytes
+	// or TopicMessages; closed with 1013.
 	CauseSlowConsumer
 )
 
@@ -112,7 +113,8 @@ type CloseInfo struct {
 
 // Errors of Server and Conn. They may be wrapped: compare with [errors.Is].
 var (
-	// ErrServerClosed is in the cause of a connection's context where Shutdown or Close ended it.
+	// ErrServerClosed is in the cause of a connection's context where Shutdown or Close ended it. It is returned
+	// by Publish, PublishSeq and Broadcast when those are through.
 	ErrServerClosed = errors.New("hail: server closed")
 	// ErrConnClosed is returned by Conn's methods once the connection is closing or closed.
 	ErrConnClosed = errors.New("hail: connection closed")

@@ -16,6 +16,11 @@
 // the order of arrival, then OnClose, exactly once for each connection whose OnConnect was called.
 // Different connections run in parallel. A callback's error or panic ends its own connection only.
 //
+// # Topics
+//
+// A topic is a name that connections subscribe to, such as a room's: [Conn.Subscribe] and [Server.Publish]. A message is
+// encoded and kept once for all. [Server.Broadcast] reaches every connection, [Conn.SubscribeSince] resumes.
+//
 // # Bounds
 //
 // Every connection is bounded in memory and time by [Options], whose defaults are on. A message

@@ -47,12 +47,13 @@ type Options struct {
 	SendQueue int
 
 	// TopicBytes is how many bytes of a topic's messages, with their frame headers, are kept for subscribers that have not
-	// taken them; a connection that falls further behind is closed with 1013 and CauseSlowConsumer. Messages that are
-	// kept compressed too count twice. A message that alone is larger cannot be published.
+	// taken them; a connection that falls further behind is closed with 1013 and CauseSlowConsumer. Where a message
+	// is kept compressed too, both count. A message that alone is larger cannot be published.
 	// Negative: no limit. Default: 1048576 (1 MiB).
 	TopicBytes int
 
-	// TopicMessages is how many of a topic's messages are kept so. Negative: no limit. Default: 4096.
+	// TopicMessages is how many of a topic's messages are kept for the same purpose, with the same end.
+	// Negative: no limit. Default: 4096.
 	TopicMessages int
 
 	// MaxTopics is the most topics that a connection may be on, those counted in that it has left but whose
@@ -62,7 +63,7 @@ type Options struct {
 	// MaxTopicName is the longest name of a topic in bytes. Negative: no limit. Default: 256.
 	MaxTopicName int
 
-	// History is what a topic keeps for Conn.SubscribeSince. Default: nothing.
+	// History is what each topic keeps for Conn.SubscribeSince. Default: nothing.
 	History History
 
 	// MaxConns is the most connections at a time; more get 503 with Retry-After, before the upgrade.
@@ -109,8 +110,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// History says what a topic keeps of its messages when all subscribers have them, or when there are none: the latest,
-// at most so many and no older than Age. Options.TopicBytes and TopicMessages bound it too.
+// History says what a topic keeps of its messages when all subscribers have taken them, or when it has no subscribers:
+// the latest, at most so many and no older than Age. Options.TopicBytes and TopicMessages bound it too.
 type History struct {
 	Messages int           // 0 or less: no history
 	Age      time.Duration // 0: the default where Messages is set, 5 minutes; negative: no history

@@ -16,7 +16,8 @@ import (
 // topic's name is valid UTF-8.
 const broadcast = "\xff"
 
-// Broadcast publishes m to every open connection, as Conns has them. It is [Server.Publish] to a topic that all are on.
+// Broadcast publishes m to every open connection, as Conns has them. It is [Server.Publish] to a topic of its own
+// that all are on, which counts for no limit but TopicBytes and TopicMessages.
 func (s *Server) Broadcast(m Message) error {
 	s.setup()
 	s.toAll.Do(func() {
@@ -28,14 +29,18 @@ func (s *Server) Broadcast(m Message) error {
 	return s.publish(broadcast, m, 0)
 }
 
-// Publish sends m to all connections that are subscribed to the topic, in the order in which the topic's messages are
-// published, and copies its data. It waits for no peer: a connection that does not take its messages keeps nothing but
-// its place in the topic's log. When more has been published since than Options.TopicBytes or TopicMessages, the
-// connection is closed with 1013 and CauseSlowConsumer. Where messages are published faster than they can be
-// written to anyone, Publish takes part in the writing, and may wait some milliseconds for other goroutines that do.
+// Publish sends m to all connections that are subscribed to the topic, and copies its data. Nobody has to make the
+// topic: it is there while a connection is subscribed to it, or Options.History keeps messages of it.
 //
-// What one goroutine publishes and sends arrives at a connection in that order. The error is ErrServerClosed, or says
-// what is wrong with the topic or m; a topic that nobody is subscribed to is none.
+// All subscribers get a topic's messages in one order. What one goroutine publishes to a topic and sends to a
+// connection arrives there in the order of its calls. Messages of different topics may overtake each other.
+//
+// Publish waits for no peer: m is kept once, and a connection that has not taken it keeps only its place in the
+// topic. When what was published behind that place exceeds Options.TopicBytes or TopicMessages, the connection is
+// closed with 1013 and CauseSlowConsumer. Where messages are published faster than they can be written to anyone,
+// Publish takes part in the writing, and may wait some milliseconds for other goroutines that do.
+//
+// The error is ErrServerClosed, or says what is wrong with the topic's name or m. It is nil where nobody is subscribed.
 func (s *Server) Publish(topic string, m Message) error {
 	s.setup()
 	if err := s.checkTopic(topic); err != nil {
@@ -45,9 +50,12 @@ func (s *Server) Publish(topic string, m Message) error {
 }
 
 // PublishSeq is Publish for a message that carries its own sequence number, by which [Conn.SubscribeSince] can
-// resume. message builds it, and is called again with a larger number where other messages of the topic came first: it
-// should be quick. Sequence numbers rise with each message of the server, also over restarts, but have gaps in a topic;
-// they are below 2^53, so JavaScript has them exactly.
+// resume. message builds it, and is called again with a larger number where other messages, of any topic, were
+// published meanwhile: it should be quick.
+//
+// Every message that is published has a number, larger than those before it in all topics, so in one topic there are
+// gaps. Numbers start at the time of day, so they rise over restarts too, and stay below 2^53, so JavaScript
+// has them exactly.
 func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) error {
 	s.setup()
 	if err := s.checkTopic(topic); err != nil {
@@ -61,16 +69,19 @@ func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) erro
 	return s.published(err)
 }
 
-// Topics returns the topics with subscribers, each with the number of these. The loop holds no lock; it may miss
-// topics that come or go while it runs.
+// Topics returns the topics, each with the number of its subscribers, which is 0 where only Options.History keeps
+// it. The loop holds no lock; it may miss topics that come or go while it runs.
 func (s *Server) Topics() iter.Seq2[string, int] {
 	s.setup()
 	return s.hub.Topics()
 }
 
-// Subscribe puts the connection on topics: from now on it gets what is published to them. A topic that it is on already
-// is left as it is. The error is ErrConnClosed, or names the option: Options.MaxTopics or MaxTopicName. Topics before
-// the one that failed have been joined.
+// Subscribe puts the connection on topics: from now on it gets what is published to them, but for what it publishes
+// itself with [Conn.Publish]. A name is any UTF-8, as long as Options.MaxTopicName allows. A topic that it
+// is on already stays as it is. OnConnect may subscribe.
+//
+// The error is ErrConnClosed, or says what is wrong with a name, or that the connection is on Options.MaxTopics
+// topics. Topics before the one that failed have been joined.
 func (c *Conn) Subscribe(topics ...string) error {
 	for _, topic := range topics {
 		if err := c.server.checkTopic(topic); err != nil {
@@ -87,8 +98,11 @@ func (c *Conn) Subscribe(topics ...string) error {
 }
 
 // SubscribeSince is Subscribe that first delivers what was published to the topic after the message with the sequence
-// number seq, as far as Options.History has it. complete reports whether nothing of that is missing; it is false too
-// where the connection was on the topic already. [Server.PublishSeq] tells a message its number.
+// number seq, as far as Options.History has it. [Server.PublishSeq] tells a message its number, by which a client that
+// comes back says what it had last; one that is new has 0.
+//
+// complete reports whether that was everything. If not, the client has to get what it lacks elsewhere.
+// Where the connection is on the topic already, nothing is delivered again, and complete is false.
 func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err error) {
 	if err := c.server.checkTopic(topic); err != nil {
 		return false, err
@@ -101,7 +115,7 @@ func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err erro
 }
 
 // Unsubscribe takes the connection off topics. What was published to them before is still delivered. A topic that
-// it is not on is no error; ErrConnClosed is the only one.
+// it is not on is left out. The only error is ErrConnClosed.
 func (c *Conn) Unsubscribe(topics ...string) error {
 	for _, topic := range topics {
 		if topic == broadcast {
@@ -126,8 +140,7 @@ func (c *Conn) Topics() []string {
 	return topics
 }
 
-// Publish is [Server.Publish] to all on the topic but this connection, which need not be on it,
-// and may be closed.
+// Publish is [Server.Publish] to all on the topic but this connection. It need not be on the topic, and may be closed.
 func (c *Conn) Publish(topic string, m Message) error {
 	if err := c.server.checkTopic(topic); err != nil {
 		return err

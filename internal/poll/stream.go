@@ -54,7 +54,7 @@ func (s *stream) serve() {
 			return
 		}
 		defer s.crew.leave() // also where user code ends the goroutine
-		s.once.Do(func() { // else Close has begun to, and is waited for
+		s.once.Do(func() {   // else Close has begun to, and is waited for
 			close(s.closed)
 			s.end()
 		})
