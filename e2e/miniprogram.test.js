@@ -26,7 +26,7 @@ test('is whole', limit, () => {
   assert.equal(json('project.config.json').compileType, 'miniprogram');
   // What is not the program's does not go into its package.
   const ignored = json('project.config.json').packOptions.ignore.map(({ value }) => value);
-  assert.deepEqual(ignored, ['server', '.go', '.md']);
+  assert.deepEqual(ignored, ['server', 'package.json', '.go', '.md']);
 });
 
 inEach('shows who it is, and a tap on that the log', async (t, runtime) => {
