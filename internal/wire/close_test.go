@@ -3,6 +3,8 @@ package wire_test
 // Close frames.
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -160,6 +162,31 @@ func TestParseClose(t *testing.T) {
 		t.Parallel()
 		if _, _, err := wire.ParseClose([]byte{3, 0xed, 0xff}); err == nil || errors.Is(err, wire.ErrReason) {
 			t.Errorf("err = %v, want one about code 1005", err)
+		}
+	})
+}
+
+// FuzzParseClose holds close frames against what may be in them, and against what is sent for it.
+func FuzzParseClose(f *testing.F) {
+	for _, seed := range []string{"", "\x03", "\x03\xe8", "\x03\xe8bye", "\x03\xed", "\x0f\xa0\xff", "\x13\x88"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		code, reason, err := wire.ParseClose(p)
+		legal := len(p) == 0
+		if len(p) >= 2 {
+			c := binary.BigEndian.Uint16(p)
+			legal = utf8.Valid(p[2:]) && (c >= 1000 && c <= 1014 && c != 1004 && c != 1005 && c != 1006 || c >= 3000 && c <= 4999)
+		}
+		if (err == nil) != legal {
+			t.Fatalf("ParseClose(% x) = %d, %q, %v, want an error: %v", p, code, reason, err, !legal)
+		}
+		if !legal || len(p) > wire.MaxControl {
+			return
+		}
+		want := append([]byte{0x88, byte(len(p))}, p...)
+		if got := wire.AppendClose(nil, code, reason); !bytes.Equal(got, want) {
+			t.Errorf("AppendClose of ParseClose(% x): got % x, want % x", p, got, want)
 		}
 	})
 }

@@ -5,6 +5,7 @@ package wire_test
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -152,4 +153,40 @@ func TestListsThatAreTooLong(t *testing.T) {
 	if _, ok := wire.ParseTokens([]string{strings.Repeat("a,", 200)}); ok {
 		t.Error("ParseTokens took a list of too many tokens")
 	}
+}
+
+// FuzzExtensions holds lists against their grammar (RFC 6455 section 9.1), and what is accepted against the offers.
+func FuzzExtensions(f *testing.F) {
+	const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
+	list := func(element string) *regexp.Regexp {
+		return regexp.MustCompile(`^[ \t,]*(` + element + `([ \t]*,[ \t,]*` + element + `)*[ \t,]*)?$`)
+	}
+	tokens := list(token)
+	extensions := list(token + `([ \t]*;[ \t]*` + token + `([ \t]*=[ \t]*(` + token + `|"(\\?` + strings.TrimSuffix(token, "+") + `)+"))?)*`)
+	response := regexp.MustCompile(`^permessage-deflate; client_no_context_takeover; server_no_context_takeover(; server_max_window_bits=([89]|1[0-5]))?$`)
+	for _, seed := range []string{"", "foo", "foo; a=1, bar", `permessage-deflate; client_max_window_bits="1\5"`, "permessage-deflate; server_max_window_bits=10, foo",
+		",, foo", "foo;", `foo; a="`, "chat, superchat"} {
+		f.Add(seed, "foo; bar")
+	}
+	f.Fuzz(func(t *testing.T, first, second string) {
+		lines := []string{first, second}
+		if slices.ContainsFunc(lines, func(s string) bool { return strings.ContainsAny(s, "\r\n") }) {
+			t.Skip("no line")
+		}
+		empty := strings.Trim(first+second, " \t,") == ""
+		if _, ok := wire.ParseTokens(lines); ok != (!empty && tokens.MatchString(first) && tokens.MatchString(second)) {
+			t.Errorf("ParseTokens(%q): %v, want %v", lines, ok, !ok)
+		}
+		offers, ok := wire.ParseExtensions(lines)
+		if ok != (!empty && extensions.MatchString(first) && extensions.MatchString(second)) {
+			t.Errorf("ParseExtensions(%q): %v, want %v", lines, ok, !ok)
+		}
+		d, accepted := wire.AcceptDeflate(offers)
+		if accepted && (!response.MatchString(d.Response) || !strings.Contains(first+second, "permessage-deflate") || d.Window < 1<<8 || d.Window > 1<<15) {
+			t.Errorf("AcceptDeflate(%q) = %+v", lines, d)
+		}
+		if bits := strings.Contains(d.Response, "bits"); accepted && bits && !strings.Contains(first+second, "server_max_window_bits") {
+			t.Errorf("AcceptDeflate(%q) = %+v with a window that was not offered", lines, d)
+		}
+	})
 }

@@ -196,7 +196,7 @@ func FuzzParse(f *testing.F) {
 		if h.First != b[0] || h.Masked != (b[1] >= 0x80) || !h.Masked && h.Key != 0 {
 			t.Errorf("Parse(% x) = %+v", b[:n], h)
 		}
-		if h.Whole() && (h.Length >= 1<<63 || h.Control() && h.Length > wire.MaxControl) {
+		if h.Whole() && (h.Long || h.Length >= 1<<63 || h.Control() && h.Length > wire.MaxControl) {
 			t.Errorf("%+v is whole", h)
 		}
 		if h.Length > math.MaxInt {
@@ -214,6 +214,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if len(own) > n-key {
 			t.Errorf("AppendHeader takes %d bytes, the peer only %d", len(own), n-key)
+		}
+		if want := len(own) < n-key; h.Long != want {
+			t.Errorf("%+v in %d bytes, which AppendHeader does in %d: got Long %v, want %v", h, n-key, len(own), h.Long, want)
 		}
 	})
 }
