@@ -28,6 +28,7 @@ func classFor(n int) int {
 
 // newBuffer returns an empty buffer with room for n bytes.
 func newBuffer(n int) *buffer {
+	countBuffers(1)
 	class := classFor(n)
 	if class == len(classes) {
 		return &buffer{make([]byte, 0, n)}
@@ -46,6 +47,7 @@ func newBuffer(n int) *buffer {
 
 // giveAway leaves buf's memory to whoever has a part of it.
 func (buf *buffer) giveAway() {
+	countBuffers(-1)
 	buf.b = nil
 	shells.Put(buf)
 }
@@ -55,6 +57,7 @@ func (buf *buffer) free() {
 	if buf == nil {
 		return
 	}
+	countBuffers(-1)
 	if class := classFor(cap(buf.b)); class < len(classes) && cap(buf.b) == classes[class] {
 		pools[class].Put(buf)
 	}

@@ -55,14 +55,14 @@ func newEpollSet() (*epollSet, error) {
 // add watches fd for everything. Events carry the generation beside the descriptor, which the system may have
 // given to another socket by the time that they are looked at.
 func (e *epollSet) add(fd int, gen uint32) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(e.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
+	return os.NewSyscallError("epoll_ctl", rawWatch(e.fd, fd, &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: int32(gen),
 	}))
 }
 
 // look returns how many events there are.
 func (e *epollSet) look(events []unix.EpollEvent) int {
-	n, _ := unix.EpollWait(e.fd, events, 0) // which is not interrupted, as it does not wait
+	n, _ := rawEvents(e.fd, events) // which is not interrupted, as it does not wait
 	return max(n, 0)
 }
 

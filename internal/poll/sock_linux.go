@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +59,7 @@ func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 	fd := -1
 	var dupErr error
 	err = rc.Control(func(original uintptr) {
-		fd, dupErr = unix.FcntlInt(original, unix.F_DUPFD_CLOEXEC, 0)
+		fd, dupErr = rawDup(int(original))
 	})
 	if err == nil {
 		err = dupErr
@@ -70,13 +69,13 @@ func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 	}
 	// It may have been made one that blocks, by os.File.Fd.
 	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
+		rawClose(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	s := &sock{poller: p, h: h, fd: fd}
 	s.state.Store(sockQueued)
 	if err := p.add(s); err != nil {
-		unix.Close(fd)
+		rawClose(fd)
 		return nil, err
 	}
 	nc.Close()
@@ -330,7 +329,7 @@ func (s *sock) release() {
 
 func (s *sock) closeFD() {
 	s.poller.forget(s)
-	unix.Close(s.fd)
+	rawClose(s.fd)
 }
 
 func readFD(fd int, p []byte) (int, error) {
@@ -364,20 +363,4 @@ func writeFD(fd int, p []byte) (int, error) {
 			return 0, os.NewSyscallError("write", err)
 		}
 	}
-}
-
-func rawRead(fd int, p []byte) (int, error) {
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
-}
-
-func rawWrite(fd int, p []byte) (int, error) {
-	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
 }
