@@ -1,11 +1,13 @@
 # What a developer of hail does, by name. Go is all it takes, but for e2e, which also needs Node.
 
 FUZZTIME ?= 30s
+SOAKTIME ?= 2m
+SOAKSEED ?= 0
 
 # The race detector needs cgo; Go turns that off where there is no C compiler.
 race := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-.PHONY: help test lint e2e bench microbench fuzz vuln rename
+.PHONY: help test lint e2e bench microbench fuzz soak vuln rename
 
 help: ## Show this list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do \
@@ -15,6 +17,7 @@ test: ## Test every module
 	@scripts/each.sh go test $(race) -shuffle=on ./...
 	go test -run Allocations . ./internal/...
 	go test ./hostile
+	go test -tags hailfault $(race) -v -run Soak ./soak
 
 lint: ## Check every module: gofmt, vet, staticcheck; build the library for other systems
 	@scripts/lint.sh
@@ -30,6 +33,9 @@ microbench: ## Run the library's own benchmarks, with allocations
 
 fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)
+
+soak: ## Run random peers and faults against a model for SOAKTIME (2m), from SOAKSEED (random)
+	go test -tags hailfault $(race) -timeout 0 -v -run Soak ./soak -soak $(SOAKTIME) -seed $(SOAKSEED)
 
 vuln: ## Look for known vulnerabilities in what is imported; needs the network
 	@scripts/each.sh go tool -modfile="$(CURDIR)/tools/go.mod" govulncheck ./...

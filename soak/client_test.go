@@ -1,0 +1,299 @@
+package soak_test
+
+// A client: what it does is drawn at random, good and bad.
+
+import (
+	"bufio"
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+type client struct {
+	r       *rand.Rand
+	nc      net.Conn
+	br      *bufio.Reader
+	f       *fate
+	deflate bool
+
+	mu      sync.Mutex // for writes
+	said    bool       // its close frame: what follows could have the system drop what the client has not read
+	stalled atomic.Bool
+	read    chan struct{} // closed when reading has ended
+}
+
+// handshake connects, and reports whether the server has accepted.
+func (c *client) handshake(target string) bool {
+	extra := ""
+	if c.r.IntN(3) == 0 {
+		extra = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+	}
+	request := "GET " + target + " HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + extra + "\r\n"
+	switch c.r.IntN(40) {
+	case 0: // a part of it
+		io.WriteString(c.nc, request[:c.r.IntN(len(request))])
+		c.hangUp()
+		return false
+	case 1: // an illegal one
+		request = "GET " + target + " HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\n\r\n"
+	}
+	io.WriteString(c.nc, request)
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		c.nc.Close()
+		return false
+	}
+	c.deflate = resp.Header.Get("Sec-WebSocket-Extensions") != ""
+	return true
+}
+
+// hangUp ends the connection without a word.
+func (c *client) hangUp() {
+	if nc, ok := c.nc.(*net.TCPConn); ok && c.r.IntN(2) == 0 {
+		nc.SetLinger(0)
+	}
+	c.nc.Close()
+}
+
+// listen reads until the connection ends. It answers pings and the close frame.
+func (c *client) listen() {
+	defer close(c.read)
+	var message []byte
+	var head byte
+	for {
+		for c.stalled.Load() {
+			time.Sleep(time.Millisecond)
+		}
+		first, payload, err := readFrame(c.br)
+		if err != nil {
+			c.f.mu.Lock()
+			c.f.last = err
+			c.f.mu.Unlock()
+			return
+		}
+		switch op := first & 15; op {
+		case byte(hailtest.OpClose):
+			e := hailtest.Frame{Payload: payload}.CloseError()
+			c.f.mu.Lock()
+			c.f.closed = &e
+			c.f.mu.Unlock()
+			c.write(hailtest.Frame{Fin: true, Opcode: hailtest.OpClose, Payload: payload}.Bytes(), 0)
+		case byte(hailtest.OpPing):
+			c.write(hailtest.Frame{Fin: true, Opcode: hailtest.OpPong, Payload: payload}.Bytes(), 0)
+		case byte(hailtest.OpPong):
+		default:
+			if op != 0 {
+				head, message = first, nil
+			}
+			message = append(message, payload...)
+			if first&0x80 == 0 {
+				continue
+			}
+			if head&0x40 != 0 {
+				message = inflate(message)
+			}
+			c.f.arrived(head&15 == byte(hailtest.OpBinary), message)
+		}
+	}
+}
+
+func readFrame(r *bufio.Reader) (first byte, payload []byte, err error) {
+	var b [8]byte
+	if _, err := io.ReadFull(r, b[:2]); err != nil {
+		return 0, nil, err
+	}
+	first = b[0]
+	n := uint64(b[1])
+	switch n {
+	case 126:
+		_, err = io.ReadFull(r, b[6:])
+		n = uint64(binary.BigEndian.Uint16(b[6:]))
+	case 127:
+		_, err = io.ReadFull(r, b[:])
+		n = binary.BigEndian.Uint64(b[:])
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	payload = make([]byte, n)
+	_, err = io.ReadFull(r, payload)
+	return first, payload, err
+}
+
+func inflate(b []byte) []byte {
+	r := flate.NewReader(io.MultiReader(bytes.NewReader(b), bytes.NewReader([]byte("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+	out, err := io.ReadAll(r)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return out
+}
+
+func deflate(b []byte) []byte {
+	var z bytes.Buffer
+	w, _ := flate.NewWriter(&z, flate.BestSpeed)
+	w.Write(b)
+	w.Flush()
+	return bytes.TrimSuffix(z.Bytes(), []byte("\x00\x00\xff\xff"))
+}
+
+// write writes b, in pieces of at most so many bytes, 0: in one.
+func (c *client) write(b []byte, piece int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.said {
+		return nil
+	}
+	c.said = b[0] == 0x80|byte(hailtest.OpClose)
+	for len(b) > 0 {
+		n := len(b)
+		if piece > 0 {
+			n = min(n, piece)
+		}
+		if _, err := c.nc.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// say sends a message with a command, in a way that is drawn.
+func (c *client) say(command string) error {
+	size := []int{0, 100, 126, 1000, 5000, 20_000, 60_000}[c.r.IntN(7)]
+	c.f.mu.Lock()
+	seq := c.f.written
+	c.f.written++
+	c.f.mu.Unlock()
+	data := compose(c.f.name, seq, command, size)
+	op := hailtest.Opcode(1 + seq%2)
+	packed := c.deflate && c.r.IntN(2) == 0
+	if packed {
+		data = deflate(data)
+	}
+	var b []byte
+	for parts := c.r.IntN(4); ; parts-- {
+		n := len(data)
+		if parts > 0 {
+			n = c.r.IntN(n + 1)
+		}
+		b = append(b, hailtest.Frame{Fin: parts <= 0, RSV1: packed && op != 0, Opcode: op, Payload: data[:n]}.Bytes()...)
+		if data, op = data[n:], 0; parts <= 0 {
+			break
+		}
+		if c.r.IntN(4) == 0 {
+			b = append(b, hailtest.Frame{Fin: true, Opcode: hailtest.OpPing, Payload: []byte("between")}.Bytes()...)
+		}
+	}
+	piece := 0
+	if c.r.IntN(5) == 0 {
+		piece = 1 + c.r.IntN(1+len(b)/8)
+	}
+	err := c.write(b, piece)
+	if err == nil {
+		c.f.mu.Lock()
+		c.f.whole++
+		c.f.mu.Unlock()
+	}
+	return err
+}
+
+// commands are what a client may ask the server for; see obey. The last ones end the connection.
+var commands = []string{"echo", "echo", "echo", "burst", "spawn", "cross", "publish", "publish", "subscribe", "unsubscribe", "broadcast",
+	"block", "look", "context", "flood"}
+
+var enders = []string{"error", "wrapped", "code", "panic", "goexit", "close", "closeothers"}
+
+// live lets the client live, and die. stay waits for the round's end.
+func (c *client) live(stay func()) {
+	for range c.r.IntN(20) {
+		switch c.r.IntN(12) {
+		case 0:
+			c.write(hailtest.Frame{Fin: true, Opcode: hailtest.OpPing, Payload: make([]byte, c.r.IntN(126))}.Bytes(), 0)
+		case 1:
+			c.write(bytes.Repeat(hailtest.Frame{Fin: true, Opcode: hailtest.OpPong}.Bytes(), 1+c.r.IntN(50)), 0)
+		case 2:
+			c.stalled.Store(true)
+			time.Sleep(time.Duration(c.r.IntN(30)) * time.Millisecond)
+			c.stalled.Store(false)
+		case 3:
+			time.Sleep(time.Duration(c.r.IntN(5)) * time.Millisecond)
+		default:
+			if c.say(commands[c.r.IntN(len(commands))]) != nil {
+				return
+			}
+		}
+	}
+	c.die(stay)
+}
+
+// die ends the connection, or has the server end it.
+func (c *client) die(stay func()) {
+	switch c.r.IntN(9) {
+	case 0, 1:
+		c.write(hailtest.CloseFrame(hail.StatusCode(4000+c.r.IntN(900)), "bye").Bytes(), 0)
+	case 2:
+		c.say(enders[c.r.IntN(len(enders))])
+	case 3:
+		c.write(c.illegal(), 0)
+	case 4: // in the middle of something
+		c.write(hailtest.Frame{Fin: c.r.IntN(2) == 0, Opcode: hailtest.OpBinary, Payload: make([]byte, 500)}.Bytes()[:1+c.r.IntN(400)], 0)
+		c.deafen()
+		c.hangUp()
+	case 5:
+		c.deafen()
+		c.hangUp()
+	case 6: // vanished
+		c.deafen()
+		c.stalled.Store(true)
+		stay()
+		c.nc.Close()
+		c.stalled.Store(false)
+	case 7:
+		if nc, ok := c.nc.(*net.TCPConn); ok {
+			nc.CloseWrite()
+		}
+	default:
+		stay()
+	}
+}
+
+func (c *client) deafen() {
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	c.f.deaf = true
+}
+
+// illegal returns what no client may send.
+func (c *client) illegal() []byte {
+	big := hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Payload: make([]byte, 70_000)}
+	list := [][]byte{
+		hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("\xff")}.Bytes(),
+		hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x"), Unmasked: true}.Bytes(),
+		hailtest.Frame{Fin: true, Opcode: 5, Payload: []byte("x")}.Bytes(),
+		hailtest.Frame{Fin: true, RSV2: true, Opcode: hailtest.OpText}.Bytes(),
+		hailtest.Frame{Fin: true, Opcode: hailtest.OpContinuation, Payload: []byte("x")}.Bytes(),
+		hailtest.Frame{Opcode: hailtest.OpPing}.Bytes(),
+		hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Length: 16 << 30}.Bytes(),
+		hailtest.CloseFrame(1005, "").Bytes(),
+		hailtest.CloseFrame(999, "").Bytes(),
+		hailtest.Frame{Fin: true, RSV1: true, Opcode: hailtest.OpText, Payload: []byte("not deflate")}.Bytes(),
+		big.Bytes(),
+		[]byte("GET / HTTP/1.1\r\n\r\n"),
+	}
+	return list[c.r.IntN(len(list))]
+}
+
+func name(i int) string { return fmt.Sprintf("c%d", i) }

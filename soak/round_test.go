@@ -1,0 +1,368 @@
+package soak_test
+
+// A round: a server with options that are drawn, from its start to its end, and what has to be true then.
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/internal/link"
+	"example.com/hail/internal/poll"
+)
+
+// patience is how long what has to end may take.
+const patience = 20 * time.Second
+
+type round struct {
+	seed   uint64
+	server *hail.Server
+	addr   string
+	kind   string
+	pure   bool // no topics
+	stay   chan struct{}
+	others sync.WaitGroup // goroutines that callbacks have started
+	panics atomic.Int64
+
+	mu        sync.Mutex
+	fates     map[string]*fate
+	published map[string]*topic
+	random    *rand.Rand // for callbacks
+	stray     []string   // what was called that should not have been
+}
+
+// topic counts what was published, one message at a time.
+type topic struct {
+	sync.Mutex
+	n    int
+	over bool // before a shutdown whose connections are to have all
+}
+
+// result is what a round adds to the summary.
+type result struct {
+	stats  hail.Stats
+	conns  int
+	kind   string
+	wrong  []string
+	faults int
+}
+
+func days(d time.Duration, r *rand.Rand) time.Duration {
+	return d/2 + time.Duration(r.Int64N(int64(d)))
+}
+
+// play plays a round of so many connections, some at a time.
+func play(seed uint64, conns, atOnce int) result {
+	r := rand.New(rand.NewPCG(seed, 1))
+	before, files, buffers := runtime.NumGoroutine(), openFiles(), link.Buffers()
+	rd := &round{seed: seed, stay: make(chan struct{}), fates: map[string]*fate{}, published: map[string]*topic{}, pure: r.IntN(2) == 0,
+		kind: []string{"epoll", "epoll", "goroutine"}[r.IntN(3)], random: rand.New(rand.NewPCG(seed, 2))}
+	for _, name := range []string{"a", "b", "c", "all"} {
+		rd.published[name] = &topic{}
+	}
+	faults := 0
+	if r.IntN(4) > 0 {
+		faults = poll.Inject(poll.Faults{Short: 5 + r.IntN(50), Blocked: 5 + r.IntN(50), Reset: 500 + r.IntN(5000), Slow: 2 + r.IntN(20), NoFile: 5 + r.IntN(50)}, seed)
+	} else {
+		faults = poll.Inject(poll.Faults{}, seed)
+	}
+	rd.start(r)
+	stop := rd.listen()
+	calm := r.IntN(2) == 0
+	alive := rd.run(r, conns, atOnce, calm)
+	if calm {
+		for _, t := range rd.published {
+			t.Lock()
+			t.over = true
+			t.Unlock()
+		}
+	}
+	wrong := rd.end(r, calm)
+	close(rd.stay)
+	alive.Wait()
+	rd.others.Wait()
+	stop()
+	res := result{stats: rd.server.Stats(), conns: conns, kind: rd.kind, wrong: append(wrong, rd.judge(calm)...)}
+	res.faults = poll.Inject(poll.Faults{}, 0) - faults
+	res.wrong = append(res.wrong, left("goroutines", before, runtime.NumGoroutine)...)
+	res.wrong = append(res.wrong, left("descriptors", files, openFiles)...)
+	res.wrong = append(res.wrong, left("buffers", int(buffers), func() int { return int(link.Buffers()) })...)
+	return res
+}
+
+// start draws the options.
+func (rd *round) start(r *rand.Rand) {
+	o := hail.Options{
+		Compression:    r.IntN(2) == 0,
+		ReuseBuffers:   r.IntN(2) == 0,
+		SendQueue:      []int{0, 16 << 10, 70 << 10, 300 << 10}[r.IntN(4)],
+		WriteTimeout:   days(400*time.Millisecond, r),
+		MessageTimeout: days(time.Second, r),
+		PingInterval:   days(100*time.Millisecond, r),
+		PongTimeout:    days(time.Second, r),
+		CloseTimeout:   days(400*time.Millisecond, r),
+		TopicBytes:     []int{0, 100 << 10, 10 << 10}[r.IntN(3)],
+		Logger:         slog.New(slog.DiscardHandler),
+	}
+	if r.IntN(4) == 0 {
+		o.MaxConns, o.MessageRate = 20, 1000
+	}
+	rd.server = &hail.Server{Options: o, Handler: hail.Handler{
+		OnConnect: rd.onConnect,
+		OnMessage: rd.onMessage,
+		OnClose:   rd.onClose,
+		OnError: func(c *hail.Conn, err error) {
+			if rd.draw(10) == 0 {
+				rd.panics.Add(1)
+				panic("OnError")
+			}
+		},
+	}}
+}
+
+// draw draws for a callback.
+func (rd *round) draw(n int) int {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	return rd.random.IntN(n)
+}
+
+func (rd *round) fate(name string) *fate {
+	rd.mu.Lock()
+	defer rd.mu.Unlock()
+	f := rd.fates[name]
+	if f == nil {
+		f = newFate(name)
+		rd.fates[name] = f
+	}
+	return f
+}
+
+// listen serves on a loopback port until stop.
+func (rd *round) listen() (stop func()) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	rd.addr = ln.Addr().String()
+	if rd.kind == "goroutine" {
+		ln = &faultyListener{ln, rd}
+	}
+	hs := &http.Server{Handler: rd.server, ReadHeaderTimeout: 5 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	served := make(chan struct{})
+	go func() { // ends with stop, which waits for it
+		defer close(served)
+		hs.Serve(ln)
+	}()
+	return func() {
+		hs.Close()
+		<-served
+	}
+}
+
+// run lets the clients live, and returns when those have begun that are to, or, where it is calm, all that do not stay
+// have ended what they do.
+func (rd *round) run(r *rand.Rand, conns, atOnce int, calm bool) *sync.WaitGroup {
+	var alive, busy sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i := range conns {
+		cr := rand.New(rand.NewPCG(rd.seed, uint64(1000+i)))
+		slots <- struct{}{}
+		busy.Add(1)
+		once := sync.OnceFunc(func() { <-slots; busy.Done() })
+		alive.Go(func() { // ends with its connection, at the latest behind stay
+			defer once()
+			rd.client(i, cr, once)
+		})
+	}
+	if calm {
+		busy.Wait()
+	}
+	return &alive
+}
+
+func (rd *round) client(i int, r *rand.Rand, idle func()) {
+	nc, err := net.Dial("tcp", rd.addr)
+	if err != nil {
+		return // no descriptor, or the server is gone
+	}
+	nc.SetDeadline(time.Now().Add(2 * patience))
+	f := rd.fate(name(i))
+	c := &client{r: r, nc: nc, br: bufio.NewReader(nc), f: f, read: make(chan struct{})}
+	if !c.handshake("/" + name(i)) {
+		c.deafen()
+		return
+	}
+	go c.listen() // waited for below
+	c.live(func() {
+		idle()
+		<-rd.stay
+	})
+	idle()
+	<-c.read
+	nc.Close()
+}
+
+// end ends the server, and says what of that was wrong.
+func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
+	s := rd.server
+	result := make(chan error, 1)
+	how := r.IntN(3)
+	timeout := 10 * time.Second
+	if how == 1 && !calm {
+		timeout = time.Duration(r.IntN(100)) * time.Millisecond
+	}
+	go func() { // waited for below
+		if how == 2 && !calm {
+			result <- s.Close()
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		result <- s.Shutdown(ctx)
+	}()
+	select {
+	case err := <-result:
+		// Callbacks may take longer than CloseTimeout on a busy machine, and are told of.
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "callbacks still run") {
+			wrong = append(wrong, fmt.Sprintf("the server's end: %v", err))
+		}
+		for limit := time.Now().Add(patience); s.Close() != nil; {
+			if time.Now().After(limit) {
+				wrong = append(wrong, fmt.Sprintf("callbacks still run after %v", patience))
+				break
+			}
+		}
+	case <-time.After(patience):
+		var b strings.Builder
+		pprof.Lookup("goroutine").WriteTo(&b, 1)
+		wrong = append(wrong, fmt.Sprintf("the server has not ended within %v:\n%s", patience, b.String()))
+		s.Close()
+	}
+	return wrong
+}
+
+// judge holds the books of the server against those of the connections.
+func (rd *round) judge(calm bool) (wrong []string) {
+	var published map[string]int
+	if calm {
+		published = map[string]int{}
+		for name, t := range rd.published {
+			published[name] = t.n
+		}
+	}
+	wrong = append(wrong, rd.stray...)
+	st := rd.server.Stats()
+	var sent, received, told, ended uint64
+	for _, f := range rd.fates {
+		wrong = append(wrong, f.judge(published, rd.pure)...)
+		for _, n := range f.sent {
+			sent += uint64(n)
+		}
+		received += uint64(f.received)
+		told += uint64(f.undelivered())
+		ended += uint64(f.ends)
+	}
+	var closed uint64
+	for _, n := range st.Closed {
+		closed += n
+	}
+	for _, book := range []struct {
+		name      string
+		got, want uint64
+	}{
+		{"Open", uint64(st.Open), 0}, {"Len", uint64(rd.server.Len()), 0}, {"Closed", closed, st.Accepted}, {"Sent", st.Sent, sent},
+		{"Received", st.Received, received}, {"Undelivered", st.Undelivered, told}, {"Panics", st.Panics, uint64(rd.panics.Load())},
+	} {
+		if book.got != book.want {
+			wrong = append(wrong, fmt.Sprintf("Stats.%s: got %d, want %d", book.name, book.got, book.want))
+		}
+	}
+	for topic, n := range rd.server.Topics() {
+		wrong = append(wrong, fmt.Sprintf("topic %s is left with %d connections", topic, n))
+	}
+	return wrong
+}
+
+// left says how many more of something there are than before, when they have had time to go.
+func left(what string, before int, count func() int) []string {
+	n := count()
+	for limit := time.Now().Add(5 * time.Second); n > before && time.Now().Before(limit); n = count() {
+		time.Sleep(5 * time.Millisecond)
+	}
+	switch {
+	case n > before && what == "goroutines":
+		var b strings.Builder
+		pprof.Lookup("goroutine").WriteTo(&b, 1)
+		return []string{fmt.Sprintf("%d goroutines are left over %d:\n%s", n, before, b.String())}
+	case n > before, what == "buffers" && n < before:
+		return []string{fmt.Sprintf("%s: got %d in the end, had %d before", what, n, before)}
+	}
+	return nil
+}
+
+// openFiles returns how many descriptors are open. Those of a server's epoll set end with its memory.
+func openFiles() int {
+	runtime.GC()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(list)
+}
+
+// faultyListener gives the server connections that are not sockets to it, and that fail as sockets do.
+type faultyListener struct {
+	net.Listener
+	rd *round
+}
+
+func (l *faultyListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &faultyConn{Conn: nc, rd: l.rd}, nil
+}
+
+type faultyConn struct {
+	net.Conn
+	rd *round
+}
+
+func (c *faultyConn) Read(p []byte) (int, error) {
+	switch c.rd.draw(2000) {
+	case 0:
+		c.Conn.Close()
+	case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10:
+		time.Sleep(time.Millisecond)
+		p = p[:1]
+	default:
+		p = p[:max(1, len(p)-c.rd.draw(len(p)))]
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *faultyConn) Write(p []byte) (int, error) {
+	if c.rd.draw(2000) == 0 {
+		n, _ := c.Conn.Write(p[:len(p)/2])
+		c.Conn.Close()
+		return n, net.ErrClosed
+	}
+	return c.Conn.Write(p)
+}

@@ -1,0 +1,98 @@
+// Package soak_test runs thousands of real connections through random good and bad behaviour, with faults injected
+// under the server, while a model holds every message against what became of it. make soak runs it for as long as
+// it is told to.
+//
+// With the build tag hailfault the system calls below the server's own sockets fail as well, and buffers are counted.
+package soak_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"example.com/hail/hailtest"
+	"example.com/hail/internal/poll"
+)
+
+var (
+	length = flag.Duration("soak", 0, "how long to soak; 0: for a fixed seed and a random one, 10 s in all")
+	seed   = flag.Uint64("seed", 0, "the first round's seed; 0: random")
+	rounds = flag.Int("rounds", 0, "how many rounds to play; 0: as many as there is time for")
+	conns  = flag.Int("conns", 200, "connections of a round")
+	atOnce = flag.Int("atonce", 60, "of them, those that are busy at a time")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	hailtest.Main(m)
+}
+
+// TestSoak is not parallel: it counts the goroutines of the process.
+func TestSoak(t *testing.T) {
+	first := *seed
+	if first == 0 {
+		first = rand.Uint64() >> 16
+	}
+	if *length == 0 && *rounds == 0 {
+		soak(t, 1, 5*time.Second)
+		soak(t, first, 5*time.Second)
+		return
+	}
+	soak(t, first, *length)
+}
+
+// soak plays rounds until the time is over. A round's seed is the one before, and one more.
+func soak(t *testing.T, seed uint64, during time.Duration) {
+	t.Helper()
+	start, last := time.Now(), time.Now()
+	sum := result{}
+	n := 0
+	for ; n == 0 || n < *rounds || *rounds == 0 && time.Since(start) < during; n++ {
+		res := play(seed+uint64(n), *conns, *atOnce)
+		if len(res.wrong) > 0 {
+			for i, wrong := range res.wrong {
+				if i == 20 {
+					t.Errorf("... and %d more", len(res.wrong)-i)
+					break
+				}
+				t.Error(wrong)
+			}
+			t.Fatalf("seed %d, over %s sockets; again with: go test -tags hailfault ./soak -seed %d -rounds 1 -conns %d -atonce %d",
+				seed+uint64(n), res.kind, seed+uint64(n), *conns, *atOnce)
+		}
+		sum.add(res)
+		if *length > 0 && time.Since(last) > 5*time.Second {
+			last = time.Now()
+			fmt.Fprintf(os.Stderr, "%6s  round %d: %s\n", time.Since(start).Round(time.Second), n+1, sum)
+		}
+	}
+	t.Logf("%d rounds from seed %d in %v, faults in system calls: %v\n%s", n, seed, time.Since(start).Round(time.Millisecond), poll.Injects, sum)
+}
+
+func (sum *result) add(r result) {
+	sum.conns += r.conns
+	sum.faults += r.faults
+	sum.stats.Accepted += r.stats.Accepted
+	sum.stats.Refused += r.stats.Refused
+	sum.stats.Received += r.stats.Received
+	sum.stats.Sent += r.stats.Sent
+	sum.stats.Published += r.stats.Published
+	sum.stats.Undelivered += r.stats.Undelivered
+	sum.stats.Panics += r.stats.Panics
+	for cause, n := range r.stats.Closed {
+		if sum.stats.Closed == nil {
+			sum.stats.Closed = r.stats.Closed
+			break
+		}
+		sum.stats.Closed[cause] += n
+	}
+}
+
+func (sum result) String() string {
+	st := sum.stats
+	return fmt.Sprintf("%d clients, %d connections, %d refused, %d messages in, %d out, %d published, %d undelivered and told, %d panics, %d faults, ends: %v",
+		sum.conns, st.Accepted, st.Refused, st.Received, st.Sent, st.Published, st.Undelivered, st.Panics, sum.faults, st.Closed)
+}
