@@ -56,7 +56,6 @@ func TestTellsTheOthers(t *testing.T) {
 	t.Parallel()
 	chat := newChat()
 	alice := chat.join(t, "tea", "alice")
-	alice.Send(hail.Text("anybody here?"))
 	bob := chat.join(t, "tea", "bob", alice)
 	carol := chat.join(t, "tea", "carol", alice, bob)
 
