@@ -31,7 +31,7 @@ Page({
     avatarUrl: '',
   },
 
-  client: /** @type {import('../../utils/socket').Client} */ (/** @type {unknown} */ (null)),
+  client: /** @type {InstanceType<typeof Client>} */ (/** @type {unknown} */ (null)),
   greetings: 1,
 
   onLoad() {
