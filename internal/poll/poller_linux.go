@@ -122,7 +122,7 @@ func (p *Poller) add(s *sock) error {
 	}
 	p.table[s.fd] = s
 	p.sockets++
-	if p.sockets == 1 && len(p.workers) == 0 {
+	if len(p.workers) == 0 {
 		p.startLocked()
 	}
 	return nil
@@ -241,7 +241,9 @@ func (p *Poller) next(w *worker) task {
 			// for that, nor for the runtime to let whoever polls run.
 			p.round = p.queue.len() // for those that come here meanwhile
 			p.lookLocked(w)
-		case p.sockets == 0, !p.pollLocked(w):
+		case p.sockets > 0 && !p.polling:
+			p.waitLocked(w)
+		case p.sockets == 0 || p.lookLocked(w) == 0 && p.polling && p.queue.len() == 0:
 			p.leaveLocked(w)
 			return task{}
 		}
@@ -264,12 +266,8 @@ func (p *Poller) leaveLocked(w *worker) {
 	p.wakeHaltLocked()
 }
 
-// pollLocked queues what the system says is ready. Where nobody else waits for events it does;
-// else it reports false where there are none. mu is not held meanwhile.
-func (p *Poller) pollLocked(w *worker) bool {
-	if p.polling {
-		return p.lookLocked(w) > 0
-	}
+// waitLocked waits for events, and queues what they say is ready. mu is not held meanwhile.
+func (p *Poller) waitLocked(w *worker) {
 	p.polling = true
 	if p.leaving {
 		p.leaving = false
@@ -281,10 +279,10 @@ func (p *Poller) pollLocked(w *worker) bool {
 	p.polling = false
 	p.dog.rested = p.dog.rested || rested
 	p.noteLocked(w.events[:n])
-	return true
 }
 
 // lookLocked queues what the system says is ready, without waiting for it, and returns how many events there were.
+// mu is not held meanwhile: whoever waited for events, or served, may have stopped.
 func (p *Poller) lookLocked(w *worker) int {
 	p.mu.Unlock()
 	n := p.set.look(w.events[:])
