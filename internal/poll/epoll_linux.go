@@ -2,6 +2,7 @@ package poll
 
 import (
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,6 +12,10 @@ import (
 type epollSet struct {
 	fd   int
 	file *os.File // closes fd when nobody refers to the set any more
+
+	// Held while the system looks for events. Of two that look at once, one may find none although an event has just
+	// come, of which the other has used up the news: the kernel checks two lists, without a lock, while events move.
+	looking sync.Mutex
 
 	// Owned by the poller.
 	rc     rawReader
@@ -45,7 +50,9 @@ func newEpollSet() (*epollSet, error) {
 	e.rc = rc
 	e.ready = func(fd uintptr) bool {
 		e.n = 0
-		e.n = e.look(e.events)
+		e.looking.Lock()
+		e.n = e.scan(e.events)
+		e.looking.Unlock()
 		e.rested = e.rested || e.n == 0
 		return e.n > 0
 	}
@@ -60,8 +67,16 @@ func (e *epollSet) add(fd int, gen uint32) error {
 	}))
 }
 
-// look returns how many events there are.
+// look returns how many events there are, none where somebody else is looking.
 func (e *epollSet) look(events []unix.EpollEvent) int {
+	if !e.looking.TryLock() {
+		return 0
+	}
+	defer e.looking.Unlock()
+	return e.scan(events)
+}
+
+func (e *epollSet) scan(events []unix.EpollEvent) int {
 	n, _ := rawEvents(e.fd, events) // which is not interrupted, as it does not wait
 	return max(n, 0)
 }
