@@ -167,7 +167,7 @@ func (c *Cursor) Skip(n int) (end int) {
 	_, z := ch.stream(c.deflate)
 	start := ch.offset(i, z)
 	j := i + 1 + sort.Search(len(ch.entries)-i, func(k int) bool { return ch.offset(i+k+1, z) >= start+n })
-	if !c.gone && !c.lost {
+	if !c.gone {
 		t.moveLocked(c, ch.base+uint64(j))
 	}
 	return ch.offset(j, z) - start

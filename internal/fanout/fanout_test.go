@@ -3,6 +3,7 @@ package fanout_test
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -230,6 +231,33 @@ func TestPeek(t *testing.T) {
 			wantStats(t, h, 0, 0, 0)
 		})
 	})
+
+	// A connection is found to have fallen off while it writes what it lacks.
+	for _, more := range []int{1, 3} {
+		t.Run(fmt.Sprintf("is not lost for what is skipped, %d messages too late", more), func(t *testing.T) {
+			inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
+				a, other := peer{stalled: true}, peer{stalled: true}
+				c := h.Subscribe("room", 1, false, &a)
+				publish(t, h, "room", 0, "one", "two")
+				b, _ := c.Peek(math.MaxUint64)
+				h.Subscribe("room", 2, false, &other)
+				publish(t, h, "room", 0, slices.Repeat([]string{"more"}, more)...)
+				if !c.Lost() {
+					t.Fatal("not lost while the first message is dropped and not skipped")
+				}
+				c.Skip(len(b))
+				if got := c.Pending(); got != more {
+					t.Errorf("%d messages pending, want the %d behind those that were skipped", got, more)
+				}
+				a.take(c)
+				if more == 1 {
+					a.check(t, "more")
+				} else if want := (fanout.BehindError{Topic: "room", Messages: more, Bound: fanout.Messages}); a.behind == nil || *a.behind != want {
+					t.Errorf("got %v, want %v", a.behind, &want)
+				}
+			})
+		})
+	}
 
 	t.Run("gives bytes that stay", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {

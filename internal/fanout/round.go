@@ -152,7 +152,7 @@ func (t *topic) wake(popped bool) bool {
 			c.target.Wake(c)
 		}
 		t.mu.Lock()
-		t.lowLocked(r, woken)
+		t.lowLocked(r, woken...)
 	}
 	again := t.leaveLocked(r)
 	t.unlock()
@@ -243,10 +243,10 @@ func (t *topic) takeLocked(r *round, to []*Cursor) []*Cursor {
 	return to
 }
 
-// lowLocked takes note of where cursors are that were woken.
-func (t *topic) lowLocked(r *round, woken []*Cursor) {
-	for _, c := range woken {
-		if !c.gone && !c.lost {
+// lowLocked has the end of a round, if there is one, keep what the cursors have to take.
+func (t *topic) lowLocked(r *round, cursors ...*Cursor) {
+	for _, c := range cursors {
+		if r != nil && !c.gone && !c.lost {
 			r.low = min(r.low, c.next.Load())
 		}
 	}

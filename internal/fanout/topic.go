@@ -169,9 +169,7 @@ func (t *topic) addLocked(c *Cursor) {
 		t.wants.Add(1)
 	}
 	t.countLocked(c, 1)
-	if t.round != nil {
-		t.round.low = min(t.round.low, c.next.Load())
-	}
+	t.lowLocked(t.round, c)
 }
 
 // endLocked makes c no subscriber.
@@ -206,10 +204,14 @@ func (t *topic) removeLocked(c *Cursor) {
 	t.readLocked()
 }
 
-// moveLocked moves c on, which is not lost.
+// moveLocked moves c on. One that was lost before is so no more where it has moved past all that was dropped.
 func (t *topic) moveLocked(c *Cursor, next uint64) {
 	t.countLocked(c, -1)
 	c.next.Store(next)
+	if c.lost && !t.fallenLocked(c) {
+		c.lost = false
+		t.lowLocked(t.round, c)
+	}
 	t.countLocked(c, 1)
 	switch {
 	case next < c.limitLocked():
@@ -230,17 +232,19 @@ func (t *topic) readLocked() {
 
 // loseLocked reports whether c has fallen off, and takes note of it.
 func (t *topic) loseLocked(c *Cursor) bool {
-	if c.lost {
-		return true
-	}
-	if c.next.Load() >= min(t.firstLocked(), c.limitLocked()) {
-		return false
+	if c.lost || !t.fallenLocked(c) {
+		return c.lost
 	}
 	t.countLocked(c, -1)
 	c.lost = true
 	t.countLocked(c, 1)
 	t.readLocked()
 	return true
+}
+
+// fallenLocked reports whether the log has dropped what c is to take next.
+func (t *topic) fallenLocked(c *Cursor) bool {
+	return c.next.Load() < min(t.firstLocked(), c.limitLocked())
 }
 
 // passOwnLocked moves c past messages of its own.
