@@ -25,6 +25,7 @@ type Conn struct {
 	id     uint64
 	calls  turnstile
 	isOpen atomic.Bool // between OnConnect and OnClose
+	opens  atomic.Bool // OnConnect has returned nil
 	isDone atomic.Bool // the transport has ended
 	pulse  pulse       // owned by the sweep
 
@@ -196,11 +197,14 @@ func (c *Conn) open(r *http.Request) {
 		c.callbackFailed(err)
 		return
 	}
-	c.isOpen.Store(true)
-	s.stats.open.Add(1)
+	// Before it counts as open: whoever sees it so may broadcast. Either the first broadcast sees that it opens,
+	// or is seen here.
+	c.opens.Store(true)
 	if s.hasToAll.Load() {
 		c.joinAll()
 	}
+	c.isOpen.Store(true)
+	s.stats.open.Add(1)
 	c.afterCall()
 }
 

@@ -22,8 +22,10 @@ func (s *Server) Broadcast(m Message) error {
 	s.setup()
 	s.toAll.Do(func() {
 		s.hasToAll.Store(true) // from now on each connection joins when it opens
-		for c := range s.Conns() {
-			c.joinAll()
+		for c := range s.conns.all() {
+			if c.opens.Load() {
+				c.joinAll()
+			}
 		}
 	})
 	return s.publish(broadcast, m, 0)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -113,6 +114,37 @@ func TestBroadcast(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever sees a connection open may count on it in a broadcast.
+func TestBroadcastReachesWhoHasJustOpened(t *testing.T) {
+	for name, before := range map[string]int{"the first": 0, "behind the first": 1, "one of many": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range often(200) {
+				s := &hail.Server{Options: hail.Options{Logger: quiet}}
+				s.OnConnect = func(*hail.Conn, *http.Request) error { return nil }
+				var all sync.WaitGroup
+				for range before {
+					all.Go(func() { s.Broadcast(hail.Text("before")) })
+				}
+				if before > 1 {
+					all.Wait()
+				}
+				all.Go(func() {
+					for s.Len() == 0 {
+						runtime.Gosched()
+					}
+					s.Broadcast(hail.Text("now"))
+				})
+				p := hailtest.Dial(t, s, "/")
+				all.Wait()
+				for p.Receive().String() != "now" {
+				}
+				p.Close(hail.StatusNormalClosure, "")
+			}
+		})
+	}
 }
 
 // open waits until a server has so many open connections: OnConnect may still be returning when its message is there.
