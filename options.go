@@ -56,8 +56,8 @@ type Options struct {
 	// Negative: no limit. Default: 4096.
 	TopicMessages int
 
-	// MaxTopics is the most topics that a connection may be on, those counted in that it has left but whose
-	// messages it has not all taken yet. Negative: no limit. Default: 128.
+	// MaxTopics is the most topics that a connection may be on. Those that it has left, but whose messages it has not
+	// all taken yet, count too where that makes more than 64. Negative: no limit. Default: 128.
 	MaxTopics int
 
 	// MaxTopicName is the longest name of a topic in bytes. Negative: no limit. Default: 256.

@@ -222,15 +222,15 @@ func TestTopicsLeftCountUntilTheyAreTaken(t *testing.T) {
 	p.Stall()
 	visits := 0
 	var err error
-	for ; err == nil && visits < 100; visits++ {
+	for ; err == nil && visits < 200; visits++ {
 		topic := fmt.Sprint(visits)
 		if err = c.Subscribe(topic); err == nil {
 			err = errors.Join(s.Publish(topic, hail.Text(strings.Repeat("x", 1024))), c.Unsubscribe(topic))
 		}
 	}
 	// The peer's buffers may have taken a few.
-	if err == nil || visits > 10 || !strings.Contains(err.Error(), "Options.MaxTopics") {
-		t.Errorf("after %d topics: got error %v, want Options.MaxTopics after some 5", visits, err)
+	if err == nil || visits < 65 || visits > 70 || !strings.Contains(err.Error(), "Options.MaxTopics") {
+		t.Errorf("after %d topics: got error %v, want Options.MaxTopics after some 65", visits, err)
 	}
 	p.Resume()
 	for range visits - 1 {
@@ -245,6 +245,38 @@ func TestTopicsLeftCountUntilTheyAreTaken(t *testing.T) {
 			t.Errorf("Subscribe when all is taken: %v", err)
 		}
 	}
+}
+
+func TestMaxTopicsLetsGoFromOneToTheNext(t *testing.T) {
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		s := room(hail.Options{MaxTopics: 1})
+		move := func(to string, publish func() error, c *hail.Conn) {
+			if err := errors.Join(c.Subscribe(to), publish(), c.Unsubscribe(to)); err != nil {
+				t.Errorf("move to %s: %v", to, err)
+			}
+		}
+		const heard = 50 // of what it publishes to all there
+		s.OnMessage = func(c *hail.Conn, m hail.Message) error {
+			for i := range heard {
+				to := fmt.Sprint("all ", i)
+				move(to, func() error { return s.Publish(to, hail.Text(to)) }, c)
+			}
+			for i := range 200 {
+				to := fmt.Sprint("others ", i)
+				move(to, func() error { return c.Publish(to, hail.Text(to)) }, c)
+			}
+			return c.Send(m)
+		}
+		p := hailtest.Dial(t, s, "/", opts...)
+		want(t, p, "hello")
+		p.Send(hail.Text("go"))
+		for range heard {
+			if got := p.Receive().String(); !strings.HasPrefix(got, "all ") {
+				t.Errorf("got %q, want what was published to all", got)
+			}
+		}
+		want(t, p, "go")
+	})
 }
 
 func TestSlowConsumer(t *testing.T) {

@@ -218,7 +218,10 @@ func (c *Cursor) End() {
 		return
 	}
 	t.endLocked(c)
-	if c.next.Load() == c.end {
+	if !t.loseLocked(c) {
+		t.passOwnLocked(c)
+	}
+	if !c.gone && c.next.Load() == c.end {
 		t.removeLocked(c)
 	}
 }

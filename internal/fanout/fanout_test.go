@@ -383,6 +383,19 @@ func TestEnd(t *testing.T) {
 		})
 	})
 
+	t.Run("leaves nothing of its own", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			a := peer{stalled: true}
+			c := h.Subscribe("room", 1, false, &a)
+			publish(t, h, "room", 1, "mine")
+			c.End()
+			if !c.Drained() {
+				t.Error("not drained, want only its own message to be left")
+			}
+			wantStats(t, h, 0, 0, 0)
+		})
+	})
+
 	t.Run("is wanted at once where nothing waits", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var a, b peer

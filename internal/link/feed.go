@@ -63,7 +63,11 @@ type mark struct {
 	end  int
 }
 
-const markSize = 16
+const (
+	markSize = 16
+	// Whoever goes from one topic to the next need not be slow to have a few that are not all written.
+	minLeft = 64
+)
 
 type source int
 
@@ -74,39 +78,56 @@ const (
 )
 
 // Listen adds the feed that open makes, unless the connection listens to that topic already. most bounds how
-// many feeds it may have, but for those of the topic that free names; negative: none.
+// many feeds it may have, but for those of the topic that free names; negative: none. Feeds that have ended are among them
+// where that makes more than minLeft.
 func (c *Conn) Listen(topic string, most int, free string, open func() Feed) error {
 	o := &c.out
 	o.mu.Lock()
 	defer c.unlock()
-	if o.ending || o.err != nil {
-		return ErrClosed
+	if listens, err := o.listens(topic, most, free); listens || err != nil {
+		return err
+	}
+	if o.feeds == nil {
+		o.feeds = newFeeds(o)
 	}
 	f := o.feeds
-	if f == nil {
-		f = &feeds{base: 0, lim: o.w.len()}
-		if own := o.w.len() + o.buf.len(); own > 0 {
-			f.marks = append(f.marks, mark{0, own})
-		}
-		o.feeds = f
-	}
-	joined := 0
-	for _, l := range f.list {
-		name := l.Topic()
-		if name == topic && !l.ended {
-			return nil
-		}
-		if name != free {
-			joined++ // also what has ended: its topic is there until the peer takes the rest
-		}
-	}
-	if most >= 0 && joined >= most && topic != free {
-		return ErrTopics
-	}
 	f.list = append(f.list, listener{Feed: open(), after: f.passed + len(f.marks)})
 	f.parted = true
 	c.pushLocked() // there may be something for it already
 	return nil
+}
+
+// listens reports whether the connection listens to the topic, or why it may not begin to.
+func (o *out) listens(topic string, most int, free string) (bool, error) {
+	if o.ending || o.err != nil {
+		return false, ErrClosed
+	}
+	if o.feeds == nil {
+		return false, nil
+	}
+	joined, left := 0, 0
+	for _, l := range o.feeds.list {
+		switch name := l.Topic(); {
+		case l.ended:
+			left++ // its topic is there until the peer takes the rest
+		case name == topic:
+			return true, nil
+		case name != free:
+			joined++
+		}
+	}
+	if most >= 0 && topic != free && (joined >= most || joined+left >= max(most, minLeft)) {
+		return false, ErrTopics
+	}
+	return false, nil
+}
+
+func newFeeds(o *out) *feeds {
+	f := &feeds{lim: o.w.len()}
+	if own := o.w.len() + o.buf.len(); own > 0 {
+		f.marks = append(f.marks, mark{0, own})
+	}
+	return f
 }
 
 // Unlisten ends the feed of a topic. What was published before is still written.
@@ -339,11 +360,6 @@ func (f *feeds) peek(upto uint64) ([]byte, error) {
 	for i := 0; i < len(f.list); {
 		at := (f.next + i) % len(f.list)
 		l := f.list[at]
-		if l.ended && l.Drained() {
-			f.remove(at)
-			f.next, i = 0, 0
-			continue
-		}
 		if !f.waits(at) {
 			p, err := l.Peek(upto)
 			if err != nil || len(p) > 0 {
@@ -351,7 +367,12 @@ func (f *feeds) peek(upto uint64) ([]byte, error) {
 				return p, err
 			}
 		}
-		i++
+		if l.ended && l.Drained() {
+			f.remove(at)
+			f.next, i = 0, 0
+		} else {
+			i++
+		}
 	}
 	return nil, nil
 }

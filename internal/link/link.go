@@ -20,7 +20,7 @@ var (
 	ErrClosed = errors.New("link: closed")
 	// ErrFull is Send's where the queue has no room, or had none for SendWait.
 	ErrFull = errors.New("link: queue full")
-	// ErrTopics is Listen's where the connection listens to as many topics as it may.
+	// ErrTopics is Listen's where the connection has as many feeds as it may.
 	ErrTopics = errors.New("link: too many topics")
 	// ErrTooLarge is Send's for a message that the queue cannot hold even when empty.
 	ErrTooLarge = errors.New("link: message larger than the queue")
