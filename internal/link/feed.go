@@ -14,8 +14,8 @@ import (
 type Feed interface {
 	// Topic returns the topic's name.
 	Topic() string
-	// Peek returns frames to write next, of messages with numbers up to upto. Its error says that what comes
-	// next is not in the log any more.
+	// Peek returns frames to write next, of messages with numbers up to upto. Their bytes never change, and may be
+	// kept. Its error says that what comes next is not in the log any more.
 	Peek(upto uint64) ([]byte, error)
 	// Skip moves past n bytes of them, and returns where the frame ends of which the last is a part.
 	Skip(n int) (end int)
@@ -44,11 +44,11 @@ type feeds struct {
 	parted bool // what is queued next has a mark of its own
 	lim    int  // w.b[:lim] may be written: what was published before it is
 
-	source  source  // of the bytes that are being written
-	from    Feed    // where source is feedSource
-	given   bool    // from was given up meanwhile
-	rest    *buffer // of a frame of a feed's that was written in part
-	restOff int
+	source source  // of the bytes that are being written
+	from   Feed    // where source is feedSource
+	given  bool    // from was given up meanwhile
+	rest   []byte  // of a frame of a feed's that was written in part
+	copied *buffer // holds rest, nil where that is in the log's memory
 }
 
 type listener struct {
@@ -67,6 +67,9 @@ const (
 	markSize = 16
 	// Whoever goes from one topic to the next need not be slow to have a few that are not all written.
 	minLeft = 64
+	// A shorter rest of a frame is copied, and so keeps no others in memory. A longer one stays in the log's, once for
+	// all who lack it.
+	shareFrom = 16 << 10
 )
 
 type source int
@@ -310,9 +313,9 @@ func (f *feeds) reset() {
 
 // nextBytes returns what to write next: the rest of a frame, own frames, or published ones that go before them.
 func (f *feeds) nextBytes(o *out) []byte {
-	if f.restOff < f.rest.len() {
+	if len(f.rest) > 0 {
 		f.source = restSource
-		return f.rest.b[f.restOff:]
+		return f.rest
 	}
 	own := o.nextOwn()
 	if len(own) == 0 {
@@ -397,29 +400,41 @@ func (f *feeds) wrote(o *out, p []byte, n int) {
 	case ownSource:
 		o.off += n
 	case restSource:
-		if f.restOff += n; f.restOff == f.rest.len() {
-			f.rest.free()
-			f.rest, f.restOff = nil, 0
+		if f.rest = f.rest[n:]; len(f.rest) == 0 {
+			f.dropRest()
 		}
 	case feedSource:
 		end := f.from.Skip(n)
 		if f.given {
 			o.lost -= countData(p[:end], 0)
 		}
-		// The log may forget the rest of a frame before the peer takes it.
 		if end > n {
-			f.rest = newBuffer(end - n)
-			f.rest.b = append(f.rest.b, p[n:end]...)
+			f.keepRest(p[n:end])
 		}
 	}
 }
 
+// keepRest keeps the rest of a frame, which the log may forget before the peer takes it.
+func (f *feeds) keepRest(rest []byte) {
+	f.rest = rest
+	if len(rest) < shareFrom {
+		f.copied = newBuffer(len(rest))
+		f.copied.b = append(f.copied.b, rest...)
+		f.rest = f.copied.b
+	}
+}
+
+func (f *feeds) dropRest() {
+	f.copied.free()
+	f.rest, f.copied = nil, nil
+}
+
 // settle gives everything up but the topics' names, and returns how many messages were not written.
 func (f *feeds) settle() (lost int) {
-	if f.restOff < f.rest.len() {
+	if len(f.rest) > 0 {
 		lost++
 	}
-	f.rest.free()
+	f.dropRest()
 	lost += f.dropAll()
 	*f = feeds{kept: f.kept}
 	return lost

@@ -118,7 +118,11 @@ func (f *feed) Peek(upto uint64) (p []byte, err error) {
 		return nil, errBehind
 	}
 	for i := f.next; i < min(f.limit(), f.next+f.b.most) && f.t.posts[i].seq <= upto; i++ {
-		p = append(p, f.t.posts[i].frame...)
+		if p == nil {
+			p = slices.Clip(f.t.posts[i].frame) // as a log gives its own memory
+		} else {
+			p = append(p, f.t.posts[i].frame...)
+		}
 	}
 	return p, nil
 }
@@ -365,4 +369,50 @@ func TestFeedsTakeTurns(t *testing.T) {
 			t.Errorf("the quiet topic's message comes as number %d of %d, want it behind a few", at, len(got))
 		}
 	})
+}
+
+// spied is a net.Conn that tells where what it is to write begins.
+type spied struct {
+	net.Conn
+	seen map[*byte]bool
+}
+
+func (s *spied) Write(p []byte) (int, error) {
+	s.seen[&p[0]] = true
+	return s.Conn.Write(p)
+}
+
+// TestRestOfAFrame has a peer stop within a frame. What a slow peer lacks is the log's to keep, not the connection's.
+func TestRestOfAFrame(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{100, 100 << 10} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBoard()
+				server, peer := memory(t, 1<<20)
+				st := &steps{Conn: server, grants: make(chan int, 1), closed: make(chan struct{})}
+				st.grants <- 1 << 20 // the handshake
+				spy := &spied{Conn: st, seen: make(map[*byte]bool)}
+				s, f := connect(t, spy, peer, b.config(), link.Negotiation{}, nil)
+				a, err := b.join(s, "a", 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.publish("a", strings.Repeat("x", size))
+				s.WakeFeed(a)
+				const part = 10
+				st.grant(part, part)
+				frame := b.topics["a"].posts[0].frame
+				if got, want := spy.seen[&frame[part]], size > 16<<10; got != want {
+					t.Errorf("the rest is written from the log's memory: %v, want %v", got, want)
+				}
+				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				st.finish(10 << 10)
+				if got := texts(f.until()); len(got) != 1 || len(got[0]) != size {
+					t.Errorf("got %d messages, want one of %d bytes", len(got), size)
+				}
+			})
+		})
+	}
 }
