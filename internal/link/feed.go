@@ -35,7 +35,7 @@ type feeds struct {
 	list []listener
 	left int      // of them, those that have ended
 	next int      // where in list to look next
-	kept []string // the topics at the end, once it has begun
+	kept []string // the topics at the end, not nil once it has begun
 
 	// Own bytes are counted from the start of out.w; base is where that lies, with all that was before it.
 	base   int
@@ -102,7 +102,7 @@ func (c *Conn) Listen(topic string, most int, free string, open func() Feed) err
 
 // listens reports whether the connection listens to the topic, or why it may not begin to.
 func (o *out) listens(topic string, most int, free string) (bool, error) {
-	if o.ending || o.err != nil {
+	if o.deaf() {
 		return false, ErrClosed
 	}
 	if o.feeds == nil {
@@ -125,6 +125,11 @@ func (o *out) listens(topic string, most int, free string) (bool, error) {
 	return false, nil
 }
 
+// deaf reports whether the connection listens to nothing any more, and will not: it ends, or is about to.
+func (o *out) deaf() bool {
+	return o.ending || o.err != nil || o.feeds != nil && o.feeds.kept != nil
+}
+
 func newFeeds(o *out) *feeds {
 	f := &feeds{lim: o.w.len()}
 	if own := o.w.len() + o.buf.len(); own > 0 {
@@ -138,7 +143,7 @@ func (c *Conn) Unlisten(topic string) error {
 	o := &c.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ending || o.err != nil {
+	if o.deaf() {
 		return ErrClosed
 	}
 	if o.feeds == nil {
@@ -181,7 +186,7 @@ func (f *feeds) topics() (names []string) {
 // keepTopics notes the topics before the first of what ends them.
 func (f *feeds) keepTopics() {
 	if f.kept == nil {
-		f.kept = f.topics()
+		f.kept = append([]string{}, f.topics()...)
 	}
 }
 

@@ -312,6 +312,12 @@ func TestBehindDuringAWrite(t *testing.T) {
 					var told []error
 					s.slow = func(err error) {
 						told = append(told, err)
+						if _, err := b.join(s, "b", 0); err != link.ErrClosed {
+							t.Errorf("Listen on a connection that has fallen behind: %v, want ErrClosed", err)
+						}
+						if err := s.Unlisten("a"); err != link.ErrClosed {
+							t.Errorf("Unlisten on a connection that has fallen behind: %v, want ErrClosed", err)
+						}
 						s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
 					}
 					a, err := b.join(s, "a", 0)
@@ -332,6 +338,9 @@ func TestBehindDuringAWrite(t *testing.T) {
 					<-s.done
 					if !prefix(got, script) || len(got)+s.Undelivered() != len(script) {
 						t.Errorf("got %q and %d undelivered, want %d together", got, s.Undelivered(), len(script))
+					}
+					if got := s.Topics(); !slices.Equal(got, []string{"a"}) {
+						t.Errorf("Topics() = %q, want a, which it was on", got)
 					}
 					if !slices.Equal(told, []error{errBehind}) {
 						t.Errorf("Slow is told %v, want %v", told, errBehind)
