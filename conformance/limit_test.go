@@ -4,6 +4,7 @@ package conformance_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -66,6 +67,13 @@ func TestLimits(t *testing.T) {
 		each(t, func(limit int) int { return limit + 1 }, func(int) script {
 			return script{want: []string{closeTooBig}, cause: hail.CauseReadLimit}
 		})
+	})
+	t.Run("10.4 the largest limit", func(t *testing.T) {
+		t.Parallel()
+		for name, form := range forms {
+			t.Run(name, script{opts: hail.Options{Compression: true, ReadLimit: math.MaxInt64}, offer: offer,
+				send: frames(append(form(message(5000)), bye)...), want: []string{show(text(message(5000))), closed}}.play)
+		}
 	})
 	t.Run("10.4 the limit is a message's", func(t *testing.T) {
 		var list []hailtest.Frame

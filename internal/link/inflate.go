@@ -54,8 +54,8 @@ func (c *Conn) inflateAll(r io.Reader, text bool) (*buffer, error) {
 	for {
 		buf = buf.room(1)
 		free := buf.b[len(buf.b):cap(buf.b)]
-		if limit >= 0 {
-			free = free[:min(int64(len(free)), limit+1-int64(len(buf.b)))]
+		if left := limit - int64(len(buf.b)); limit >= 0 && left < int64(len(free)) {
+			free = free[:left+1] // one byte past the limit tells
 		}
 		n, err := z.flate.Read(free)
 		buf.b = buf.b[:len(buf.b)+n]
