@@ -275,8 +275,7 @@ func (c *Conn) readFailed(err error) bool {
 		if err == link.ErrAgain {
 			return true
 		}
-		c.lose(CausePeerGone, fmt.Errorf("hail: connection lost: %w", err))
-		return false
+		return c.peerGone(err)
 	}
 	return true
 }

@@ -75,6 +75,19 @@ func (c *Conn) lose(cause Cause, err error) {
 	c.cutLink()
 }
 
+// peerGone ends a connection whose peer has gone, or sends nothing more and may still take what is being written. It
+// reports whether the link waits for that.
+func (c *Conn) peerGone(err error) bool {
+	info := CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: fmt.Errorf("hail: connection lost: %w", err)}
+	if err == io.EOF && c.link.PeerEnded() {
+		c.begin(info)
+		c.endContext()
+		return true
+	}
+	c.lose(info.Cause, info.Err)
+	return false
+}
+
 // cut ends a connection that may be closing already, and reports whether it had not ended by itself.
 func (c *Conn) cut(cause Cause, why error) bool {
 	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {

@@ -127,7 +127,7 @@ func (o *out) listens(topic string, most int, free string) (bool, error) {
 
 // deaf reports whether the connection listens to nothing any more, and will not: it ends, or is about to.
 func (o *out) deaf() bool {
-	return o.ending || o.err != nil || o.feeds != nil && o.feeds.kept != nil
+	return o.ending || o.eof || o.err != nil || o.feeds != nil && o.feeds.kept != nil
 }
 
 func newFeeds(o *out) *feeds {

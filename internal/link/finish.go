@@ -26,7 +26,7 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	o := &c.out
 	o.mu.Lock()
 	defer c.unlock()
-	if o.ending || o.err != nil {
+	if o.ending || o.eof || o.err != nil {
 		return false
 	}
 	o.ending, o.half = true, f.Half
@@ -84,6 +84,25 @@ func (c *Conn) fail(err error) {
 	}
 	o.wake()
 	o.mu.Unlock()
+}
+
+// PeerEnded notes that the peer has ended its sending direction without a close frame. It may still read: PeerEnded lets
+// nothing more be queued, and reports whether something is being written; the connection ends when all of it is. It
+// belongs to the turn.
+func (c *Conn) PeerEnded() bool {
+	o := &c.out
+	o.mu.Lock()
+	defer c.unlock()
+	if !o.writing || o.err != nil {
+		return false
+	}
+	o.eof, c.in.ended = true, true
+	if o.feeds != nil {
+		o.feeds.endAll()
+	}
+	o.wake()
+	c.Stamps.Message.Clear()
+	return true
 }
 
 // endQuiet reports whether nobody writes. Where somebody does, the connection ends when all is written.

@@ -93,7 +93,7 @@ func (c *Conn) reserve(size int, wait bool) error {
 	var timeout <-chan time.Time
 	for {
 		switch {
-		case o.ending || o.err != nil:
+		case o.ending || o.eof || o.err != nil:
 			return ErrClosed
 		case limit < 0 || o.queued()+size <= limit:
 			return nil
@@ -295,6 +295,9 @@ func (c *Conn) flushedLocked() {
 	o.off, o.at, o.ctlEnd = 0, 0, 0
 	if o.feeds != nil {
 		o.feeds.reset()
+	}
+	if o.eof && !o.ending {
+		o.after = c.end
 	}
 	if o.ending && !c.flags.closeSent.Load() {
 		c.Stamps.CloseSent.Set(c.cfg.Clock.Now())
