@@ -241,6 +241,44 @@ func TestCloseHandshake(t *testing.T) {
 			t.Run(name, script{send: append(frames(text("\xff")), behind...), want: []string{closeUTF8}, cause: hail.CauseProtocol}.play)
 		}
 	})
+	t.Run("7.1.7 a client that does not answer a failure", func(t *testing.T) {
+		t.Parallel()
+		unmasked := text("unmasked")
+		unmasked.Unmasked = true
+		const timeout = 5 * time.Second
+		for name, tt := range map[string]struct {
+			send hailtest.Frame
+			took time.Duration // from the failure to the server's end of its direction
+		}{
+			// Its close frame can not be found any more.
+			"unknown opcode":  {hailtest.Frame{Fin: true, Opcode: 3}, 0},
+			"reserved bit":    {hailtest.Frame{Fin: true, RSV2: true, Opcode: hailtest.OpText}, 0},
+			"unmasked":        {unmasked, 0},
+			"top bit set":     {hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Length: 1 << 63}, 0},
+			"wrong close":     {closeWith("\x03"), 0},
+			"not UTF-8":       {text("\xff"), timeout},
+			"over the limit":  {hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Length: 1 << 40}, timeout},
+			"a longer length": {hailtest.Frame{Fin: true, Opcode: hailtest.OpText, LengthSize: 8}, timeout},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					server, ends := echo(hail.Options{CloseTimeout: timeout})
+					p := hailtest.Dial(t, server, "/", hailtest.Raw())
+					begin := time.Now()
+					p.Write(tt.send.Bytes())
+					all, err := io.ReadAll(p.NetConn())
+					took := time.Since(begin)
+					if err != nil || len(all) < 4 || all[0] != 0x88 || took < tt.took || took > tt.took+2*time.Second || tt.took == 0 && took > 0 {
+						t.Errorf("got %q, %v and the end after %v, want a close frame and the end after %v", all, err, took, tt.took)
+					}
+					if info := <-ends; time.Since(begin) > timeout+2*time.Second {
+						t.Errorf("OnClose was told %+v after %v, want it after at most %v", info, time.Since(begin), timeout)
+					}
+				})
+			})
+		}
+	})
 	t.Run("7.1.5 the code that OnClose is told", func(t *testing.T) {
 		t.Parallel()
 		for name, tt := range map[string]struct {
