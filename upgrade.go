@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -35,6 +36,8 @@ func (s *Server) checkRequest(r *http.Request) *refusal {
 	case r.Method != http.MethodGet:
 		return &refusal{status: http.StatusMethodNotAllowed, text: "a WebSocket handshake is a GET request",
 			header: http.Header{"Allow": {http.MethodGet}}}
+	case !isTarget(r.RequestURI):
+		return &refusal{status: http.StatusBadRequest, text: "a WebSocket handshake asks for a path, or a whole http or https URI"}
 	case !hasToken(r.Header["Connection"], "upgrade"), !hasToken(r.Header["Upgrade"], "websocket"):
 		return &refusal{status: http.StatusUpgradeRequired, text: "this is a WebSocket endpoint: connect with a WebSocket client",
 			detail: "no Connection: Upgrade with Upgrade: websocket; a proxy in front may have dropped them", header: upgradeHeader()}
@@ -75,6 +78,15 @@ func checkKeys(r *http.Request) *refusal {
 		return &refusal{status: http.StatusBadRequest, text: "Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1), or too long a list"}
 	}
 	return nil
+}
+
+// isTarget reports whether a handshake may have this request target. A request that was not read from a connection has none.
+func isTarget(s string) bool {
+	if s == "" || s[0] == '/' {
+		return true
+	}
+	u, err := url.ParseRequestURI(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
 func isKey(s string) bool {

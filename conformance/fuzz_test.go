@@ -287,7 +287,8 @@ func isLegal(r *http.Request) bool {
 		return !slices.ContainsFunc(r.Header[name], func(v string) bool { return !re.MatchString(v) && strings.Trim(v, " \t,") != "" }) &&
 			(len(r.Header[name]) == 0 || strings.Trim(strings.Join(r.Header[name], ""), " \t,") != "")
 	}
-	return r.Method == "GET" && r.ProtoMajor == 1 && r.ProtoMinor >= 1 && r.Host != "" &&
+	whole := (r.URL.Scheme == "http" || r.URL.Scheme == "https") && r.URL.Host != ""
+	return r.Method == "GET" && (strings.HasPrefix(r.RequestURI, "/") || whole) && r.ProtoMajor == 1 && r.ProtoMinor >= 1 && r.Host != "" &&
 		slices.ContainsFunc(r.Header["Upgrade"], upgradeRE.MatchString) && slices.ContainsFunc(r.Header["Connection"], connRE.MatchString) &&
 		one("Sec-Websocket-Key", keyRE) && one("Sec-Websocket-Version", regexp.MustCompile("^13$")) &&
 		lines("Sec-Websocket-Protocol", tokensRE) && lines("Sec-Websocket-Extensions", extensionRE) &&
@@ -298,7 +299,7 @@ func isLegal(r *http.Request) bool {
 // handshake and to nothing else, and nothing may be left behind.
 func FuzzHandshake(f *testing.F) {
 	for _, seed := range []string{
-		with("x"), with("GET", "POST /chat HTTP/1.1"), with("GET", "GET /chat HTTP/1.0"), with("Host"), with("Upgrade", "Upgrade: h2c, WebSocket"),
+		with("x"), with("GET", "POST /chat HTTP/1.1"), with("GET", "GET * HTTP/1.1"), with("GET", "GET ws://a/ HTTP/1.1"), with("GET", "GET /chat HTTP/1.0"), with("Host"), with("Upgrade", "Upgrade: h2c, WebSocket"),
 		with("Connection", "Connection: keep-alive", "Connection: upgrade"), with("x", "Sec-WebSocket-Protocol: chat, v2", "Sec-WebSocket-Protocol: v3"),
 		with("x", `Sec-WebSocket-Extensions: foo; a="\b", permessage-deflate; server_max_window_bits=10; client_max_window_bits`),
 		with("x", "Content-Length: 3") + "abc", with("x", "Transfer-Encoding: chunked") + "0\r\n\r\n", with("x", "Expect: 100-continue"),

@@ -133,6 +133,12 @@ func TestHandshakeRequest(t *testing.T) {
 			"get":             {with("GET", "get /chat HTTP/1.1"), 405},
 			"no URI":          {with("GET", "GET  HTTP/1.1"), 400},
 			"not a path":      {with("GET", "GET chat HTTP/1.1"), 400},
+			"whole https URI": {with("GET", "GET https://server.example.com/chat HTTP/1.1"), ok},
+			"whole ws URI":    {with("GET", "GET ws://server.example.com/chat HTTP/1.1"), 400},
+			"opaque URI":      {with("GET", "GET http:chat HTTP/1.1"), 400},
+			"no host in it":   {with("GET", "GET http:///chat HTTP/1.1"), 400},
+			"asterisk":        {with("GET", "GET * HTTP/1.1"), 400},
+			"authority":       {with("GET", "GET server.example.com:80 HTTP/1.1"), 400},
 		})
 	})
 	t.Run("4.2.1 Host", func(t *testing.T) {
