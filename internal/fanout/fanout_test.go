@@ -3,7 +3,6 @@ package fanout_test
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -231,33 +230,6 @@ func TestPeek(t *testing.T) {
 			wantStats(t, h, 0, 0, 0)
 		})
 	})
-
-	// A connection is found to have fallen off while it writes what it lacks.
-	for _, more := range []int{1, 3} {
-		t.Run(fmt.Sprintf("is not lost for what is skipped, %d messages too late", more), func(t *testing.T) {
-			inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
-				a, other := peer{stalled: true}, peer{stalled: true}
-				c := h.Subscribe("room", 1, false, &a)
-				publish(t, h, "room", 0, "one", "two")
-				b, _ := c.Peek(math.MaxUint64)
-				h.Subscribe("room", 2, false, &other)
-				publish(t, h, "room", 0, slices.Repeat([]string{"more"}, more)...)
-				if !c.Lost() {
-					t.Fatal("not lost while the first message is dropped and not skipped")
-				}
-				c.Skip(len(b))
-				if got := c.Pending(); got != more {
-					t.Errorf("%d messages pending, want the %d behind those that were skipped", got, more)
-				}
-				a.take(c)
-				if more == 1 {
-					a.check(t, "more")
-				} else if want := (fanout.BehindError{Topic: "room", Messages: more, Bound: fanout.Messages}); a.behind == nil || *a.behind != want {
-					t.Errorf("got %v, want %v", a.behind, &want)
-				}
-			})
-		})
-	}
 
 	t.Run("gives bytes that stay", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
@@ -566,5 +538,67 @@ func TestLargeMessages(t *testing.T) {
 		publish(t, h, "room", 0, all...)
 		a.take(c)
 		a.check(t, all...)
+	})
+}
+
+// TestSkipWhenLost has a cursor fall off the log while what it has peeked is being written.
+func TestSkipWhenLost(t *testing.T) {
+	t.Parallel()
+	// fall returns a cursor that has peeked so many messages of six, and fallen off. The log has the last of
+	// them, for another one that is as slow.
+	fall := func(t *testing.T, h *fanout.Hub, peeked int) (c *fanout.Cursor, p []byte) {
+		c = h.Subscribe("a", 0, false, &peer{stalled: true})
+		all := []string{"0", "1", "2", "3", "4", "5"}
+		publish(t, h, "a", 0, all[:peeked]...)
+		p, err := c.Peek(math.MaxUint64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := max(peeked, 2)
+		publish(t, h, "a", 0, all[peeked:other]...)
+		t.Cleanup(h.Subscribe("a", 0, false, &peer{stalled: true}).Drop)
+		publish(t, h, "a", 0, all[other:]...)
+		synctest.Wait()
+		if !c.Lost() || c.Pending() != 6 {
+			t.Fatalf("lost %v with %d messages to take, want true with 6", c.Lost(), c.Pending())
+		}
+		return c, p
+	}
+	cfg := fanout.Config{MaxMessages: 4}
+	t.Run("what was written is not lost", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			c, p := fall(t, h, 1)
+			c.Skip(len(p))
+			_, err := c.Peek(math.MaxUint64)
+			var behind *fanout.BehindError
+			if !errors.As(err, &behind) || behind.Messages != 5 || c.Pending() != 5 {
+				t.Errorf("got %v and %d messages to take, want 5 messages behind", err, c.Pending())
+			}
+		})
+	})
+	t.Run("nothing is lost where all was written that the log has dropped", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			c, p := fall(t, h, 3)
+			c.Skip(len(p))
+			p, err := c.Peek(math.MaxUint64)
+			got, _, _ := decode(p)
+			if want := []string{"3", "4", "5"}; err != nil || !slices.Equal(got, want) || c.Lost() {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+		})
+	})
+	t.Run("an ended cursor is drained by the last that was written", func(t *testing.T) {
+		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+			c := h.Subscribe("a", 0, false, &peer{stalled: true})
+			publish(t, h, "a", 0, "0", "1")
+			p, _ := c.Peek(math.MaxUint64)
+			c.End()
+			publish(t, h, "a", 0, "2", "3", "4", "5")
+			synctest.Wait()
+			if c.Skip(len(p)); c.Lost() || !c.Drained() {
+				t.Errorf("lost %v, drained %v, want a cursor that is drained", c.Lost(), c.Drained())
+			}
+			wantStats(t, h, 0, 0, 0)
+		})
 	})
 }
