@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -1350,6 +1351,43 @@ func TestCloseTimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// brokenConn is a transport whose writes can fail while its reads wait.
+type brokenConn struct {
+	net.Conn
+	broken atomic.Bool
+}
+
+func (c *brokenConn) Write(p []byte) (int, error) {
+	if c.broken.Load() {
+		return 0, errors.New("broken")
+	}
+	return c.Conn.Write(p)
+}
+
+func TestCloseTimeoutWhereTheCloseFrameCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		var nc *brokenConn
+		wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
+			nc = &brokenConn{Conn: inner}
+			return nc
+		})
+		h, e := observed(hail.Handler{})
+		s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 3 * time.Second}}
+		hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), wrap)...)
+		c := await(t, "OnConnect", e.conns, ample)
+		nc.broken.Store(true)
+		start := time.Now()
+		if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		info := await(t, "OnClose", e.closed, 48*time.Hour)
+		checkDelay(t, "OnClose", start, 3*time.Second)
+		checkClosed(t, info, hail.StatusAbnormalClosure, hail.CauseClosed, false)
+		checkNames(t, info.Err, "the close frame could not be written")
+	})
 }
 
 func TestCloseTimeoutWhileTheCallbackThatClosedGoesOn(t *testing.T) {

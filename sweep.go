@@ -133,7 +133,11 @@ func (c *Conn) check(now time.Duration) {
 	case c.calls.running():
 		c.checkCall(now)
 	case s.over(now, t.CloseSent.Get(), o.CloseTimeout):
-		c.cut(CauseClosed, errNoAnswer)
+		why := errNoAnswer
+		if !c.link.CloseSent() {
+			why = errNotSent
+		}
+		c.cut(CauseClosed, why)
 	case t.Closing.Get() != 0:
 	case s.over(now, t.Message.Get(), o.MessageTimeout):
 		c.failLate(CloseInfo{Code: StatusPolicyViolation, Reason: "message timeout", Cause: CauseMessageTimeout, Err: errTooSlow})

@@ -113,7 +113,7 @@ type Stamps struct {
 	Message   Stamp // the first byte of a message whose last has not come
 	Stall     Stamp // the last progress of a write that has to wait
 	Closing   Stamp // our close frame was queued
-	CloseSent Stamp // our close frame was written
+	CloseSent Stamp // our close frame was written, or could not be
 }
 
 // Bind gives the link its owner, before anything else happens to it.
