@@ -10,20 +10,28 @@ import (
 	"runtime"
 	"strings"
 	"time"
+	"weak"
 
 	"example.com/hail"
 )
 
 func (rd *round) onConnect(c *hail.Conn, r *http.Request) error {
 	f := rd.fate(strings.TrimPrefix(r.URL.Path, "/"))
+	defer f.enter("OnConnect")()
 	c.SetState(f)
 	f.mu.Lock()
-	f.conn = c
+	f.known, f.conn = true, weak.Make(c)
 	f.mu.Unlock()
+	rd.connected(f)
 	if err := f.send(c.Send, "hello-"+f.name, 0); err != nil {
 		return err
 	}
-	switch rd.draw(40) {
+	if !rd.pure && f.draw(4) == 0 {
+		if err := rd.subscribe(c, f, rd.topics["a"], f.draw(2) == 0); ignore(err) != nil {
+			return err
+		}
+	}
+	switch f.draw(40) {
 	case 0:
 		return errors.New("not you")
 	case 1:
@@ -32,25 +40,44 @@ func (rd *round) onConnect(c *hail.Conn, r *http.Request) error {
 	case 2:
 		return hail.CloseError{Code: 4001, Reason: "go"}
 	case 3:
-		time.Sleep(time.Duration(rd.draw(20)) * time.Millisecond)
+		time.Sleep(time.Duration(f.draw(20)) * time.Millisecond)
 	}
 	return nil
 }
 
 func (rd *round) onClose(c *hail.Conn, info hail.CloseInfo) {
 	f := c.State().(*fate)
+	defer f.enter("OnClose")()
+	late := c.Send(hail.Text("late"))
 	f.mu.Lock()
 	f.ends++
 	f.info = info
-	f.mu.Unlock()
-	if err := c.Send(hail.Text("late")); !errors.Is(err, hail.ErrConnClosed) {
-		f.mu.Lock()
-		f.complain("Send in OnClose: got %v, want ErrConnClosed", err)
-		f.mu.Unlock()
+	for _, fo := range f.topics {
+		if s := fo.current(); s != nil {
+			s.end.to = int(fo.topic.begun.Load())
+		}
 	}
-	if rd.draw(20) == 0 {
+	if !errors.Is(late, hail.ErrConnClosed) {
+		f.complain("Send in OnClose: got %v, want ErrConnClosed", late)
+	}
+	if cause := context.Cause(c.Context()); !errors.Is(cause, hail.ErrConnClosed) {
+		f.complain("the context's cause in OnClose: got %v, want ErrConnClosed", cause)
+	}
+	f.mu.Unlock()
+	if f.draw(20) == 0 {
 		rd.panics.Add(1)
 		panic("OnClose")
+	}
+}
+
+func (rd *round) onError(c *hail.Conn, err error) {
+	if f, ok := c.State().(*fate); ok {
+		defer f.enter("OnError")()
+		ignore(f.send(c.TrySend, "sorry-"+f.name, 10))
+	}
+	if rd.draw(10) == 0 {
+		rd.panics.Add(1)
+		panic("OnError")
 	}
 }
 
@@ -62,6 +89,8 @@ func (rd *round) onMessage(c *hail.Conn, m hail.Message) error {
 		rd.mu.Unlock()
 		return nil
 	}
+	defer f.enter("OnMessage")()
+	rd.opened(f)
 	command := f.called(m)
 	switch command {
 	case "error":
@@ -79,39 +108,34 @@ func (rd *round) onMessage(c *hail.Conn, m hail.Message) error {
 		c.Close(4004, "as you say")
 		return nil
 	}
-	if rd.pure && isTopical(command) {
+	if rd.pure && isTopical[command] {
 		command = "echo"
 	}
-	return rd.obey(c, f, command)
-}
-
-func isTopical(command string) bool {
-	switch command {
-	case "publish", "subscribe", "unsubscribe", "broadcast":
-		return true
+	if isTopical[command] {
+		return ignore(rd.obeyTopical(c, f, command))
 	}
-	return false
+	return rd.obey(c, f, command)
 }
 
 // obey does what does not end the connection by itself.
 func (rd *round) obey(c *hail.Conn, f *fate, command string) error {
 	switch command {
 	case "echo":
-		return f.send(c.Send, "echo-"+f.name, rd.draw(5000))
+		return f.send(c.Send, "echo-"+f.name, f.draw(5000))
 	case "burst":
 		for range 20 {
-			if err := f.send(c.Send, "burst-"+f.name, rd.draw(3000)); err != nil {
+			if err := f.send(c.Send, "burst-"+f.name, f.draw(3000)); err != nil {
 				return err
 			}
 		}
 	case "flood": // as much as TrySend takes
 		for range 500 {
-			if f.send(c.TrySend, "flood-"+f.name, rd.draw(2000)) != nil {
+			if f.send(c.TrySend, "flood-"+f.name, f.draw(2000)) != nil {
 				return nil
 			}
 		}
 	case "spawn":
-		stream := fmt.Sprintf("spawn%d-%s", rd.draw(1<<30), f.name)
+		stream := fmt.Sprintf("spawn%d-%s", f.draw(1<<30), f.name)
 		rd.others.Go(func() { // ends with the connection at the latest
 			for range 30 {
 				if f.send(c.Send, stream, 500) != nil {
@@ -122,74 +146,115 @@ func (rd *round) obey(c *hail.Conn, f *fate, command string) error {
 	case "cross":
 		stream := "cross-" + f.name
 		for other := range rd.server.Conns() {
-			if o, ok := other.State().(*fate); ok && rd.draw(4) == 0 {
+			if o, ok := other.State().(*fate); ok && f.draw(4) == 0 {
 				return ignore(o.send(other.TrySend, stream, 300))
 			}
 		}
 	case "closeothers":
 		for other := range rd.server.Conns() {
-			if rd.draw(10) == 0 {
+			if f.draw(10) == 0 {
 				other.Close(hail.StatusServiceRestart, "by another")
 				return nil
 			}
 		}
+	case "shutdown":
+		rd.shutdown(f)
 	case "block":
-		time.Sleep(time.Duration(rd.draw(20)) * time.Millisecond)
+		time.Sleep(time.Duration(f.draw(20)) * time.Millisecond)
+		if f.draw(20) == 0 {
+			time.Sleep(300 * time.Millisecond)
+		}
 	case "look":
 		rd.server.Stats()
 		rd.server.Len()
 		for range rd.server.Topics() {
 		}
+		c.Topics()
 	case "context":
-		if c.Context().Err() == nil && rd.draw(3) == 0 {
+		if c.Context().Err() == nil && f.draw(3) == 0 {
 			select {
 			case <-c.Context().Done():
 			case <-time.After(10 * time.Millisecond):
 			}
 		}
-	case "subscribe":
-		name := []string{"a", "b", "c"}[rd.draw(3)]
-		f.mu.Lock()
-		again := f.left // what lies between would be a gap
-		if !again {
-			f.topics[name] = true
-		}
-		f.mu.Unlock()
-		if !again {
-			return ignore(c.Subscribe(name))
-		}
-	case "unsubscribe":
-		f.mu.Lock()
-		f.left = true
-		f.mu.Unlock()
-		return ignore(c.Unsubscribe("a", "b", "c"))
-	case "publish":
-		name := []string{"a", "b", "c"}[rd.draw(3)]
-		rd.publish(name, func(m hail.Message) error { return rd.server.Publish(name, m) })
-	case "broadcast":
-		rd.publish("all", rd.server.Broadcast)
 	}
 	return nil
 }
 
-// ignore leaves out the error of a connection that ends.
-func ignore(err error) error {
-	if errors.Is(err, hail.ErrConnClosed) || errors.Is(err, hail.ErrQueueFull) {
-		return nil
+// shutdown shuts the server down from a callback: beside it, or, which is not allowed but may not last, within it.
+func (rd *round) shutdown(f *fate) {
+	if !rd.early.CompareAndSwap(true, false) {
+		return
 	}
-	return err
+	end := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		rd.server.Shutdown(ctx)
+	}
+	if f.draw(2) == 0 {
+		end()
+	} else {
+		rd.others.Go(end) // ends soon behind its ctx
+	}
 }
 
-// publish publishes some messages of a topic, one after the other.
-func (rd *round) publish(name string, how func(hail.Message) error) {
-	t := rd.published[name]
-	for range 1 + rd.draw(10) {
-		size := rd.draw(3000)
-		t.Lock()
-		m := hail.Message{Type: hail.MessageType(1 + t.n%2), Data: compose("topic"+name, t.n, "-", size)}
-		if !t.over && how(m) == nil {
-			t.n++
+var isTopical = map[string]bool{"publish": true, "order": true, "others": true, "subscribe": true, "resume": true, "unsubscribe": true,
+	"broadcast": true, "free": true, "listen": true, "elsewhere": true}
+
+// obeyTopical does what has to do with topics.
+func (rd *round) obeyTopical(c *hail.Conn, f *fate, command string) error {
+	t := rd.topics[topicNames[f.draw(3)]]
+	switch command {
+	case "publish":
+		how := plainly(func(m hail.Message) error { return rd.server.Publish(t.name, m) })
+		if f.draw(2) == 0 {
+			how = rd.numbered(t.name)
 		}
-		t.Unlock()
+		return rd.publishSome(f, t, entry{}, how)
+	case "others":
+		return rd.publishSome(f, t, entry{sender: f}, plainly(func(m hail.Message) error { return c.Publish(t.name, m) }))
+	case "broadcast":
+		return rd.publishSome(f, rd.topics[toAll], entry{}, plainly(rd.server.Broadcast))
+	case "order": // what is sent and published by turns arrives by turns
+		stream := "order-" + f.name
+		for range 5 {
+			if err := f.send(c.TrySend, stream, 100); err != nil {
+				return err
+			}
+			f.mu.Lock()
+			e := entry{behind: f, stream: stream, sent: len(f.sent[stream])}
+			f.mu.Unlock()
+			if err := rd.publish(t, 100, e, rd.numbered(t.name)); err != nil {
+				return err
+			}
+		}
+	case "free":
+		return rd.publishFree(f, 1+f.draw(10))
+	case "listen":
+		return rd.subscribe(c, f, rd.topics[free], false)
+	case "subscribe":
+		return rd.subscribe(c, f, t, false)
+	case "resume":
+		return rd.subscribe(c, f, t, true)
+	case "unsubscribe":
+		return rd.unsubscribe(c, f, t)
+	case "elsewhere":
+		rd.others.Go(func() { // ends soon
+			ignore(rd.subscribe(c, f, t, false))
+			if f.draw(2) == 0 {
+				ignore(rd.unsubscribe(c, f, t))
+			}
+		})
 	}
+	return nil
+}
+
+// publishSome publishes some messages of a topic, one after the other.
+func (rd *round) publishSome(f *fate, t *topic, e entry, how publishing) error {
+	for range 1 + f.draw(10) {
+		if err := rd.publish(t, f.draw(3000), e, how); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -30,6 +30,7 @@ type client struct {
 	mu      sync.Mutex // for writes
 	said    bool       // its close frame: what follows could have the system drop what the client has not read
 	stalled atomic.Bool
+	answers chan []byte   // to what was read
 	read    chan struct{} // closed when reading has ended
 }
 
@@ -49,7 +50,17 @@ func (c *client) handshake(target string) bool {
 	case 1: // an illegal one
 		request = "GET " + target + " HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\n\r\n"
 	}
-	io.WriteString(c.nc, request)
+	// The first message may come with the handshake, which memory does not keep for a server that answers first.
+	early := c.r.IntN(5) == 0 && c.f.rd.kind != "memory"
+	var first []byte
+	if early {
+		first = c.message("echo")
+	}
+	if _, err := c.nc.Write(append([]byte(request), first...)); err == nil && early {
+		c.f.mu.Lock()
+		c.f.whole++
+		c.f.mu.Unlock()
+	}
 	resp, err := http.ReadResponse(c.br, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		c.nc.Close()
@@ -67,9 +78,18 @@ func (c *client) hangUp() {
 	c.nc.Close()
 }
 
-// listen reads until the connection ends. It answers pings and the close frame.
+// answer writes the answers to what listen has read, which does not wait for that: a server that waits for it to read
+// may not be waited for. It ends with listen.
+func (c *client) answer() {
+	for b := range c.answers {
+		c.write(b, 0)
+	}
+	close(c.read)
+}
+
+// listen reads until the connection ends. It has pings and the close frame answered.
 func (c *client) listen() {
-	defer close(c.read)
+	defer close(c.answers)
 	var message []byte
 	var head byte
 	for {
@@ -89,9 +109,12 @@ func (c *client) listen() {
 			c.f.mu.Lock()
 			c.f.closed = &e
 			c.f.mu.Unlock()
-			c.write(hailtest.Frame{Fin: true, Opcode: hailtest.OpClose, Payload: payload}.Bytes(), 0)
+			c.answers <- hailtest.Frame{Fin: true, Opcode: hailtest.OpClose, Payload: payload}.Bytes()
 		case byte(hailtest.OpPing):
-			c.write(hailtest.Frame{Fin: true, Opcode: hailtest.OpPong, Payload: payload}.Bytes(), 0)
+			select {
+			case c.answers <- hailtest.Frame{Fin: true, Opcode: hailtest.OpPong, Payload: payload}.Bytes():
+			default: // only the newest of many needs one, and more will come
+			}
 		case byte(hailtest.OpPong):
 		default:
 			if op != 0 {
@@ -163,6 +186,9 @@ func (c *client) write(b []byte, piece int) error {
 			n = min(n, piece)
 		}
 		if _, err := c.nc.Write(b[:n]); err != nil {
+			c.f.mu.Lock()
+			c.f.failed = true
+			c.f.mu.Unlock()
 			return err
 		}
 		b = b[n:]
@@ -172,31 +198,7 @@ func (c *client) write(b []byte, piece int) error {
 
 // say sends a message with a command, in a way that is drawn.
 func (c *client) say(command string) error {
-	size := []int{0, 100, 126, 1000, 5000, 20_000, 60_000}[c.r.IntN(7)]
-	c.f.mu.Lock()
-	seq := c.f.written
-	c.f.written++
-	c.f.mu.Unlock()
-	data := compose(c.f.name, seq, command, size)
-	op := hailtest.Opcode(1 + seq%2)
-	packed := c.deflate && c.r.IntN(2) == 0
-	if packed {
-		data = deflate(data)
-	}
-	var b []byte
-	for parts := c.r.IntN(4); ; parts-- {
-		n := len(data)
-		if parts > 0 {
-			n = c.r.IntN(n + 1)
-		}
-		b = append(b, hailtest.Frame{Fin: parts <= 0, RSV1: packed && op != 0, Opcode: op, Payload: data[:n]}.Bytes()...)
-		if data, op = data[n:], 0; parts <= 0 {
-			break
-		}
-		if c.r.IntN(4) == 0 {
-			b = append(b, hailtest.Frame{Fin: true, Opcode: hailtest.OpPing, Payload: []byte("between")}.Bytes()...)
-		}
-	}
+	b := c.message(command)
 	piece := 0
 	if c.r.IntN(5) == 0 {
 		piece = 1 + c.r.IntN(1+len(b)/8)
@@ -210,11 +212,40 @@ func (c *client) say(command string) error {
 	return err
 }
 
-// commands are what a client may ask the server for; see obey. The last ones end the connection.
-var commands = []string{"echo", "echo", "echo", "burst", "spawn", "cross", "publish", "publish", "subscribe", "unsubscribe", "broadcast",
-	"block", "look", "context", "flood"}
+// message returns the next message, with a command, in one or more frames.
+func (c *client) message(command string) (b []byte) {
+	size := []int{0, 100, 126, 1000, 5000, 20_000, 60_000}[c.r.IntN(7)]
+	c.f.mu.Lock()
+	seq := c.f.written
+	c.f.written++
+	c.f.mu.Unlock()
+	data := compose(c.f.name, seq, command, size)
+	op := hailtest.Opcode(1 + seq%2)
+	packed := c.deflate && c.r.IntN(2) == 0
+	if packed {
+		data = deflate(data)
+	}
+	for parts := c.r.IntN(4); ; parts-- {
+		n := len(data)
+		if parts > 0 {
+			n = c.r.IntN(n + 1)
+		}
+		b = append(b, hailtest.Frame{Fin: parts <= 0, RSV1: packed && op != 0, Opcode: op, Payload: data[:n]}.Bytes()...)
+		if data, op = data[n:], 0; parts <= 0 {
+			break
+		}
+		if c.r.IntN(4) == 0 {
+			b = append(b, hailtest.Frame{Fin: true, Opcode: hailtest.OpPing, Payload: []byte("between")}.Bytes()...)
+		}
+	}
+	return b
+}
 
-var enders = []string{"error", "wrapped", "code", "panic", "goexit", "close", "closeothers"}
+// commands are what a client may ask the server for; see obey. enders end the connection.
+var commands = []string{"echo", "echo", "echo", "burst", "spawn", "cross", "publish", "publish", "others", "order", "order", "broadcast", "free", "free",
+	"subscribe", "subscribe", "resume", "resume", "unsubscribe", "listen", "elsewhere", "block", "look", "context", "flood"}
+
+var enders = []string{"error", "wrapped", "code", "panic", "goexit", "close", "closeothers", "shutdown"}
 
 // live lets the client live, and die. stay waits for the round's end.
 func (c *client) live(stay func()) {
@@ -225,7 +256,7 @@ func (c *client) live(stay func()) {
 		case 1:
 			c.write(bytes.Repeat(hailtest.Frame{Fin: true, Opcode: hailtest.OpPong}.Bytes(), 1+c.r.IntN(50)), 0)
 		case 2:
-			c.stalled.Store(true)
+			c.stall()
 			time.Sleep(time.Duration(c.r.IntN(30)) * time.Millisecond)
 			c.stalled.Store(false)
 		case 3:
@@ -241,7 +272,7 @@ func (c *client) live(stay func()) {
 
 // die ends the connection, or has the server end it.
 func (c *client) die(stay func()) {
-	switch c.r.IntN(9) {
+	switch c.r.IntN(11) {
 	case 0, 1:
 		c.write(hailtest.CloseFrame(hail.StatusCode(4000+c.r.IntN(900)), "bye").Bytes(), 0)
 	case 2:
@@ -257,17 +288,65 @@ func (c *client) die(stay func()) {
 		c.hangUp()
 	case 6: // vanished
 		c.deafen()
-		c.stalled.Store(true)
+		c.stall()
 		stay()
 		c.nc.Close()
 		c.stalled.Store(false)
 	case 7:
-		if nc, ok := c.nc.(*net.TCPConn); ok {
+		if nc, ok := c.nc.(interface{ CloseWrite() error }); ok {
+			c.f.mu.Lock()
+			c.f.orderly = true
+			c.f.mu.Unlock()
 			nc.CloseWrite()
 		}
+	case 8:
+		c.trickle()
+	case 9: // it asks for much, and reads nothing
+		c.stall()
+		for range 5 {
+			c.say("flood")
+		}
+		c.outlast()
+		c.stalled.Store(false)
 	default:
 		stay()
 	}
+}
+
+// trickle sends a message that does not end, a byte at a time.
+func (c *client) trickle() {
+	b := hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: make([]byte, 1000)}.Bytes()
+	for ; len(b) > 0; b = b[1:] {
+		if c.write(b[:1], 0) != nil {
+			return
+		}
+		select {
+		case <-c.read:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// outlast waits until the server has lost patience, or for a second.
+func (c *client) outlast() {
+	for range 100 {
+		c.f.mu.Lock()
+		over := c.f.ends > 0
+		c.f.mu.Unlock()
+		if over {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// stall has it read no more, for a while.
+func (c *client) stall() {
+	c.f.mu.Lock()
+	c.f.stalled = true
+	c.f.mu.Unlock()
+	c.stalled.Store(true)
 }
 
 func (c *client) deafen() {

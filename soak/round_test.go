@@ -11,7 +11,6 @@ import (
 	"log"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -30,27 +29,24 @@ import (
 const patience = 20 * time.Second
 
 type round struct {
-	seed   uint64
-	server *hail.Server
-	addr   string
-	kind   string
-	pure   bool // no topics
-	stay   chan struct{}
-	others sync.WaitGroup // goroutines that callbacks have started
-	panics atomic.Int64
+	seed      uint64
+	server    *hail.Server
+	transport transport
+	kind      string
+	pure      bool        // no topics
+	history   int         // messages
+	early     atomic.Bool // a callback may yet shut the server down
+	stay      chan struct{}
+	others    sync.WaitGroup // goroutines that callbacks have started
+	panics    atomic.Int64
+	published atomic.Int64
+	lag       atomic.Int64 // how late a goroutine of the process was at most
+	topics    map[string]*topic
 
-	mu        sync.Mutex
-	fates     map[string]*fate
-	published map[string]*topic
-	random    *rand.Rand // for callbacks
-	stray     []string   // what was called that should not have been
-}
-
-// topic counts what was published, one message at a time.
-type topic struct {
-	sync.Mutex
-	n    int
-	over bool // before a shutdown whose connections are to have all
+	mu     sync.Mutex
+	fates  map[string]*fate
+	random *rand.Rand // for what is no connection's
+	stray  []string   // what was called that should not have been
 }
 
 // result is what a round adds to the summary.
@@ -70,39 +66,102 @@ func days(d time.Duration, r *rand.Rand) time.Duration {
 func play(seed uint64, conns, atOnce int) result {
 	r := rand.New(rand.NewPCG(seed, 1))
 	before, files, buffers := runtime.NumGoroutine(), openFiles(), link.Buffers()
-	rd := &round{seed: seed, stay: make(chan struct{}), fates: map[string]*fate{}, published: map[string]*topic{}, pure: r.IntN(2) == 0,
-		kind: []string{"epoll", "epoll", "goroutine"}[r.IntN(3)], random: rand.New(rand.NewPCG(seed, 2))}
-	for _, name := range []string{"a", "b", "c", "all"} {
-		rd.published[name] = &topic{}
+	rd := &round{seed: seed, stay: make(chan struct{}), fates: map[string]*fate{}, topics: map[string]*topic{}, pure: r.IntN(3) == 0,
+		kind: kinds[r.IntN(len(kinds))], random: rand.New(rand.NewPCG(seed, 2))}
+	for _, name := range topicNames {
+		rd.topics[name] = &topic{name: name}
 	}
-	faults := 0
+	var f poll.Faults
 	if r.IntN(4) > 0 {
-		faults = poll.Inject(poll.Faults{Short: 5 + r.IntN(50), Blocked: 5 + r.IntN(50), Reset: 500 + r.IntN(5000), Slow: 2 + r.IntN(20), NoFile: 5 + r.IntN(50)}, seed)
-	} else {
-		faults = poll.Inject(poll.Faults{}, seed)
+		f = poll.Faults{Short: 5 + r.IntN(50), Blocked: 5 + r.IntN(50), Reset: 500 + r.IntN(5000), Slow: 2 + r.IntN(20), NoFile: 5 + r.IntN(50)}
 	}
+	faults := poll.Inject(f, seed)
 	rd.start(r)
-	stop := rd.listen()
+	watched := make(chan struct{})
+	go rd.watch(watched) // ends with the round, which waits for it
+	stop := rd.listen(r.IntN(3) == 0)
+	restore := func() {}
+	if r.IntN(8) == 0 {
+		restore = limitFiles(atOnce + r.IntN(atOnce)) // a connection has two
+	}
 	calm := r.IntN(2) == 0
+	rd.early.Store(!calm && r.IntN(3) == 0)
 	alive := rd.run(r, conns, atOnce, calm)
 	if calm {
-		for _, t := range rd.published {
-			t.Lock()
+		for _, t := range rd.topics {
+			t.turn.Lock()
 			t.over = true
-			t.Unlock()
+			t.turn.Unlock()
 		}
+		rd.settle()
 	}
 	wrong := rd.end(r, calm)
 	close(rd.stay)
 	alive.Wait()
 	rd.others.Wait()
+	restore()
 	stop()
+	watched <- struct{}{}
 	res := result{stats: rd.server.Stats(), conns: conns, kind: rd.kind, wrong: append(wrong, rd.judge(calm)...)}
 	res.faults = poll.Inject(poll.Faults{}, 0) - faults
 	res.wrong = append(res.wrong, left("goroutines", before, runtime.NumGoroutine)...)
 	res.wrong = append(res.wrong, left("descriptors", files, openFiles)...)
 	res.wrong = append(res.wrong, left("buffers", int(buffers), func() int { return int(link.Buffers()) })...)
+	res.wrong = append(res.wrong, left("connections", 0, rd.reachable)...)
 	return res
+}
+
+// watch notes how late goroutines are.
+func (rd *round) watch(done chan struct{}) {
+	const tick = 5 * time.Millisecond
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+		}
+		late := time.Since(last) - tick
+		last = last.Add(late + tick)
+		rd.lag.Store(max(rd.lag.Load(), int64(late)))
+	}
+}
+
+// settle waits until the clients that stay and read have all that was sent and published to them, and
+// the server what they sent: nothing may wait for something else to happen.
+func (rd *round) settle() {
+	for limit := time.Now().Add(patience / 2); ; time.Sleep(5 * time.Millisecond) {
+		var waits []*fate
+		rd.mu.Lock()
+		for _, f := range rd.fates {
+			if !f.settled("") {
+				waits = append(waits, f)
+			}
+		}
+		rd.mu.Unlock()
+		if len(waits) == 0 {
+			return
+		}
+		if time.Now().After(limit) {
+			for _, f := range waits {
+				f.settled("nothing hinders it, but")
+			}
+			return
+		}
+	}
+}
+
+// reachable returns how many connections are still referred to, by the server or whatever else there is.
+func (rd *round) reachable() (n int) {
+	runtime.GC()
+	for _, f := range rd.fates {
+		if f.conn.Value() != nil {
+			n++
+		}
+	}
+	runtime.KeepAlive(rd.server)
+	return n
 }
 
 // start draws the options.
@@ -111,31 +170,33 @@ func (rd *round) start(r *rand.Rand) {
 		Compression:    r.IntN(2) == 0,
 		ReuseBuffers:   r.IntN(2) == 0,
 		SendQueue:      []int{0, 16 << 10, 70 << 10, 300 << 10}[r.IntN(4)],
-		WriteTimeout:   days(400*time.Millisecond, r),
-		MessageTimeout: days(time.Second, r),
+		WriteTimeout:   days(800*time.Millisecond, r),
+		MessageTimeout: days(400*time.Millisecond, r),
 		PingInterval:   days(100*time.Millisecond, r),
-		PongTimeout:    days(time.Second, r),
+		PongTimeout:    days(500*time.Millisecond, r),
 		CloseTimeout:   days(400*time.Millisecond, r),
 		TopicBytes:     []int{0, 100 << 10, 10 << 10}[r.IntN(3)],
 		Logger:         slog.New(slog.DiscardHandler),
 	}
 	if r.IntN(4) == 0 {
-		o.MaxConns, o.MessageRate = 20, 1000
+		o.MaxConns, o.MessageRate = 20, 500
+	}
+	if r.IntN(2) == 0 {
+		rd.history = 20 + r.IntN(30)
+		o.History.Messages = rd.history
 	}
 	rd.server = &hail.Server{Options: o, Handler: hail.Handler{
 		OnConnect: rd.onConnect,
 		OnMessage: rd.onMessage,
 		OnClose:   rd.onClose,
-		OnError: func(c *hail.Conn, err error) {
-			if rd.draw(10) == 0 {
-				rd.panics.Add(1)
-				panic("OnError")
-			}
-		},
+		OnError:   rd.onError,
 	}}
 }
 
-// draw draws for a callback.
+// keeps reports whether a topic's history has its last n messages.
+func (rd *round) keeps(n int) bool { return n <= rd.history && rd.server.TopicBytes == 0 }
+
+// draw draws for what is no connection's.
 func (rd *round) draw(n int) int {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
@@ -147,27 +208,20 @@ func (rd *round) fate(name string) *fate {
 	defer rd.mu.Unlock()
 	f := rd.fates[name]
 	if f == nil {
-		f = newFate(name)
+		f = newFate(rd, name)
 		rd.fates[name] = f
 	}
 	return f
 }
 
-// listen serves on a loopback port until stop.
-func (rd *round) listen() (stop func()) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	rd.addr = ln.Addr().String()
-	if rd.kind == "goroutine" {
-		ln = &faultyListener{ln, rd}
-	}
+// listen serves until stop; small says that the system keeps little of what is sent.
+func (rd *round) listen(small bool) (stop func()) {
+	rd.transport = rd.open(small)
 	hs := &http.Server{Handler: rd.server, ReadHeaderTimeout: 5 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 	served := make(chan struct{})
 	go func() { // ends with stop, which waits for it
 		defer close(served)
-		hs.Serve(ln)
+		hs.Serve(rd.transport)
 	}()
 	return func() {
 		hs.Close()
@@ -197,19 +251,27 @@ func (rd *round) run(r *rand.Rand, conns, atOnce int, calm bool) *sync.WaitGroup
 }
 
 func (rd *round) client(i int, r *rand.Rand, idle func()) {
-	nc, err := net.Dial("tcp", rd.addr)
-	if err != nil {
-		return // no descriptor, or the server is gone
+	nc, err := rd.transport.dial()
+	for try := 0; err != nil; try++ { // no descriptor
+		if try == 20 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+		nc, err = rd.transport.dial()
 	}
 	nc.SetDeadline(time.Now().Add(2 * patience))
 	f := rd.fate(name(i))
-	c := &client{r: r, nc: nc, br: bufio.NewReader(nc), f: f, read: make(chan struct{})}
+	c := &client{r: r, nc: nc, br: bufio.NewReader(nc), f: f, answers: make(chan []byte, 100), read: make(chan struct{})}
 	if !c.handshake("/" + name(i)) {
 		c.deafen()
 		return
 	}
-	go c.listen() // waited for below
+	go c.listen() // both are waited for below
+	go c.answer()
 	c.live(func() {
+		f.mu.Lock()
+		f.stays = !c.stalled.Load()
+		f.mu.Unlock()
 		idle()
 		<-rd.stay
 	})
@@ -259,20 +321,13 @@ func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 
 // judge holds the books of the server against those of the connections.
 func (rd *round) judge(calm bool) (wrong []string) {
-	var published map[string]int
-	if calm {
-		published = map[string]int{}
-		for name, t := range rd.published {
-			published[name] = t.n
-		}
-	}
 	wrong = append(wrong, rd.stray...)
 	st := rd.server.Stats()
 	var sent, received, told, ended uint64
 	for _, f := range rd.fates {
-		wrong = append(wrong, f.judge(published, rd.pure)...)
+		wrong = append(wrong, f.judge(calm)...)
 		for _, n := range f.sent {
-			sent += uint64(n)
+			sent += uint64(len(n))
 		}
 		received += uint64(f.received)
 		told += uint64(f.undelivered())
@@ -287,14 +342,16 @@ func (rd *round) judge(calm bool) (wrong []string) {
 		got, want uint64
 	}{
 		{"Open", uint64(st.Open), 0}, {"Len", uint64(rd.server.Len()), 0}, {"Closed", closed, st.Accepted}, {"Sent", st.Sent, sent},
-		{"Received", st.Received, received}, {"Undelivered", st.Undelivered, told}, {"Panics", st.Panics, uint64(rd.panics.Load())},
+		{"Published", st.Published, uint64(rd.published.Load())}, {"Received", st.Received, received}, {"Undelivered", st.Undelivered, told}, {"Panics", st.Panics, uint64(rd.panics.Load())},
 	} {
 		if book.got != book.want {
 			wrong = append(wrong, fmt.Sprintf("Stats.%s: got %d, want %d", book.name, book.got, book.want))
 		}
 	}
 	for topic, n := range rd.server.Topics() {
-		wrong = append(wrong, fmt.Sprintf("topic %s is left with %d connections", topic, n))
+		if n > 0 || rd.history == 0 {
+			wrong = append(wrong, fmt.Sprintf("topic %s is left with %d connections", topic, n))
+		}
 	}
 	return wrong
 }
@@ -324,45 +381,4 @@ func openFiles() int {
 		return 0
 	}
 	return len(list)
-}
-
-// faultyListener gives the server connections that are not sockets to it, and that fail as sockets do.
-type faultyListener struct {
-	net.Listener
-	rd *round
-}
-
-func (l *faultyListener) Accept() (net.Conn, error) {
-	nc, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &faultyConn{Conn: nc, rd: l.rd}, nil
-}
-
-type faultyConn struct {
-	net.Conn
-	rd *round
-}
-
-func (c *faultyConn) Read(p []byte) (int, error) {
-	switch c.rd.draw(2000) {
-	case 0:
-		c.Conn.Close()
-	case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10:
-		time.Sleep(time.Millisecond)
-		p = p[:1]
-	default:
-		p = p[:max(1, len(p)-c.rd.draw(len(p)))]
-	}
-	return c.Conn.Read(p)
-}
-
-func (c *faultyConn) Write(p []byte) (int, error) {
-	if c.rd.draw(2000) == 0 {
-		n, _ := c.Conn.Write(p[:len(p)/2])
-		c.Conn.Close()
-		return n, net.ErrClosed
-	}
-	return c.Conn.Write(p)
 }

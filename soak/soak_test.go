@@ -9,7 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
+	"runtime"
+	"runtime/pprof"
 	"testing"
 	"time"
 
@@ -47,11 +50,18 @@ func TestSoak(t *testing.T) {
 // soak plays rounds until the time is over. A round's seed is the one before, and one more.
 func soak(t *testing.T, seed uint64, during time.Duration) {
 	t.Helper()
+	warmUp()
 	start, last := time.Now(), time.Now()
 	sum := result{}
 	n := 0
 	for ; n == 0 || n < *rounds || *rounds == 0 && time.Since(start) < during; n++ {
+		again := fmt.Sprintf("go test -tags hailfault ./soak -seed %d -rounds 1 -conns %d -atonce %d", seed+uint64(n), *conns, *atOnce)
+		watchdog := time.AfterFunc(6*patience, func() {
+			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			panic("the round does not end; again with: " + again)
+		})
 		res := play(seed+uint64(n), *conns, *atOnce)
+		watchdog.Stop()
 		if len(res.wrong) > 0 {
 			for i, wrong := range res.wrong {
 				if i == 20 {
@@ -60,8 +70,7 @@ func soak(t *testing.T, seed uint64, during time.Duration) {
 				}
 				t.Error(wrong)
 			}
-			t.Fatalf("seed %d, over %s sockets; again with: go test -tags hailfault ./soak -seed %d -rounds 1 -conns %d -atonce %d",
-				seed+uint64(n), res.kind, seed+uint64(n), *conns, *atOnce)
+			t.Fatalf("seed %d, %s, GOMAXPROCS=%d; again with: %s", seed+uint64(n), res.kind, runtime.GOMAXPROCS(0), again)
 		}
 		sum.add(res)
 		if *length > 0 && time.Since(last) > 5*time.Second {
@@ -70,6 +79,13 @@ func soak(t *testing.T, seed uint64, during time.Duration) {
 		}
 	}
 	t.Logf("%d rounds from seed %d in %v, faults in system calls: %v\n%s", n, seed, time.Since(start).Round(time.Millisecond), poll.Injects, sum)
+}
+
+// warmUp has the runtime open the descriptors that it keeps.
+func warmUp() {
+	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		ln.Close()
+	}
 }
 
 func (sum *result) add(r result) {

@@ -1,0 +1,348 @@
+package soak_test
+
+// The model of one connection: what both ends know of it, and whether that fits together.
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"example.com/hail"
+)
+
+// fate is what both ends know of one connection.
+type fate struct {
+	name        string
+	rd          *round
+	busy        atomic.Bool // a callback runs
+	subscribing sync.Mutex  // for Subscribe and Unsubscribe; before mu
+
+	mu    sync.Mutex
+	draws *rand.Rand // for callbacks
+	wrong []string
+	mixed []string // what is wrong unless messages were given up
+
+	// The server's end.
+	known    bool // OnConnect was called
+	conn     weak.Pointer[hail.Conn]
+	received int                 // of the client's messages, in order
+	kept     []kept              // of them, those that were kept
+	sent     map[string][]places // by stream: those for which Send returned nil, and one that is being sent
+	topics   map[string]*following
+	free     int // messages published to free
+	ends     int
+	info     hail.CloseInfo
+
+	// The client's end.
+	written  int // messages of which the last byte may have gone out
+	whole    int // of them, those whose write succeeded
+	got      map[string]int
+	lastFree string
+	stays    bool // it waits for the round's end, and reads
+	stalled  bool // there were times at which it did not read
+	deaf     bool // it has stopped to read before the server's close frame
+	closed   *hail.CloseError
+	last     error // of its reads
+	failed   bool  // one of its writes has: a reset may have been told by that, and not by a read
+	orderly  bool  // it has ended its sending direction, and gone on to read
+}
+
+// places are, by topic, how many messages were published before, while which subscription lasted.
+type places [5]struct{ n, span int }
+
+// kept is a message that OnMessage was called with, and what was in it.
+type kept struct {
+	m     hail.Message
+	bytes string
+}
+
+func newFate(rd *round, name string) *fate {
+	h := fnv.New64()
+	io.WriteString(h, name)
+	f := &fate{name: name, rd: rd, draws: rand.New(rand.NewPCG(rd.seed, h.Sum64())), sent: map[string][]places{},
+		got: map[string]int{}, topics: map[string]*following{}}
+	for _, name := range topicNames {
+		f.topics[name] = &following{topic: rd.topics[name]}
+	}
+	return f
+}
+
+// draw draws for a callback.
+func (f *fate) draw(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.draws.IntN(n)
+}
+
+// complain notes what must not be. mu is held.
+func (f *fate) complain(format string, args ...any) {
+	f.wrong = append(f.wrong, f.name+": "+fmt.Sprintf(format, args...))
+}
+
+// disorder notes what must not be but where messages were given up.
+func (f *fate) disorder(format string, args ...any) {
+	f.mixed = append(f.mixed, f.name+": "+fmt.Sprintf(format, args...))
+}
+
+// enter notes that a callback runs, until what it returns is called.
+func (f *fate) enter(callback string) (leave func()) {
+	if !f.busy.CompareAndSwap(false, true) {
+		f.mu.Lock()
+		f.complain("%s was called while another callback ran", callback)
+		f.mu.Unlock()
+		return func() {}
+	}
+	return func() { f.busy.Store(false) }
+}
+
+// send sends the stream's next message.
+func (f *fate) send(how func(hail.Message) error, stream string, size int) error {
+	done := f.rd.doneNow()
+	f.mu.Lock()
+	seq := len(f.sent[stream])
+	var before places
+	for i, name := range topicNames {
+		if fo := f.topics[name]; fo.current() != nil {
+			before[i].n, before[i].span = done[i], len(fo.spans)-1
+		}
+	}
+	f.sent[stream] = append(f.sent[stream], before) // before the client can have it
+	f.mu.Unlock()
+	m := hail.Message{Type: typeOf(seq), Data: compose(stream, seq, "-", size)}
+	err := how(m)
+	spoil(m)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		f.sent[stream] = f.sent[stream][:seq]
+	} else {
+		f.alive(done)
+	}
+	return err
+}
+
+// arrived notes a message that the client has read.
+func (f *fate) arrived(binary bool, data []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	stream, seq, _, err := read(data)
+	if err != nil {
+		f.complain("%v", err)
+		return
+	}
+	if binary != (typeOf(seq) == hail.MessageBinary) {
+		f.complain("stream %s: message %d is binary: %v", stream, seq, binary)
+	}
+	if name, is := isTopics(stream); is {
+		f.arrivedFrom(f.topics[name], seq)
+		return
+	}
+	if strings.HasPrefix(stream, free) {
+		f.arrivedFree(stream, seq)
+		return
+	}
+	if want := f.got[stream]; seq != want {
+		f.complain("stream %s: got message %d, want %d", stream, seq, want)
+	}
+	f.got[stream] = seq + 1
+	if seq >= len(f.sent[stream]) {
+		f.complain("stream %s: got message %d of %d", stream, seq, len(f.sent[stream]))
+		return
+	}
+	for i, place := range f.sent[stream][seq] {
+		f.precedes(f.topics[topicNames[i]], place.n, place.span, stream, seq)
+	}
+}
+
+// precedes checks that a topic's first n messages have come, as far as they are the subscription's, before one
+// that was sent behind them. mu is held.
+func (f *fate) precedes(fo *following, n, span int, stream string, seq int) {
+	if fo.topic.name == free || n <= fo.last()+1 {
+		return
+	}
+	s := fo.spans[span]
+	fo.topic.mu.Lock()
+	defer fo.topic.mu.Unlock()
+	for i := max(fo.last()+1, s.begin.to); i < min(n, s.end.from); i++ {
+		if fo.topic.entries[i].sender != f {
+			f.disorder("stream %s: got message %d before the topic %s's %d, published before it", stream, seq, fo.topic.name, i)
+			return
+		}
+	}
+}
+
+// called notes a message that OnMessage was called with, and returns its command.
+func (f *fate) called(m hail.Message) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	stream, seq, command, err := read(m.Data)
+	switch {
+	case err != nil:
+		f.complain("%v", err)
+	case stream != f.name || seq != f.received || m.Type != typeOf(seq):
+		f.complain("got %v message %d of %s, want message %d of %s", m.Type, seq, stream, f.received, f.name)
+	}
+	f.received++
+	if !f.rd.server.ReuseBuffers && len(f.kept) < 3 {
+		f.kept = append(f.kept, kept{m, string(m.Data)})
+	}
+	return command
+}
+
+var notWritten = regexp.MustCompile(`(\d+) queued messages were not written`)
+
+// undelivered is what CloseInfo tells of.
+func (f *fate) undelivered() int {
+	if f.info.Err == nil {
+		return 0
+	}
+	if m := notWritten.FindStringSubmatch(f.info.Err.Error()); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return n
+	}
+	return 0
+}
+
+// judge says what of the connection does not add up, once it is over. calm says that nothing was published
+// any more when the server was shut down.
+func (f *fate) judge(calm bool) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.known {
+		return f.wrong
+	}
+	if f.ends != 1 {
+		f.complain("OnClose was called %d times", f.ends)
+	}
+	for _, k := range f.kept {
+		if string(k.m.Data) != k.bytes {
+			f.complain("a message that was kept has become %.50q, was %.50q", k.m.Data, k.bytes)
+		}
+	}
+	f.judgeReceived()
+	f.judgeSent(calm)
+	f.judgeClose()
+	if (f.info.Cause == hail.CauseWriteTimeout || f.info.Cause == hail.CausePingTimeout) && !f.stalled && !f.deaf &&
+		f.rd.lag.Load() < int64(20*time.Millisecond) {
+		f.complain("%v, but the client has read and answered all the time, at most %v late", f.info, time.Duration(f.rd.lag.Load()))
+	}
+	return f.wrong
+}
+
+// settled reports whether the connection has nothing to wait for, now that nothing is published any more.
+// Where it has, and why is not empty, it complains.
+func (f *fate) settled(why string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.stays || !f.known || f.ends > 0 || f.closed != nil || f.deaf {
+		return true
+	}
+	lost := 0
+	for stream, sent := range f.sent {
+		lost += len(sent) - f.got[stream]
+	}
+	for _, fo := range f.topics {
+		if fo.topic.name == free {
+			continue
+		}
+		if fo.current() != nil {
+			least, _ := f.missing(fo.untilNow(), func(string, ...any) {})
+			lost += least
+		}
+	}
+	if lost == 0 && f.received == f.whole {
+		return true
+	}
+	if why != "" {
+		f.complain("%s %d messages have not come, and %d of %d were received", why, lost, f.received, f.whole)
+	}
+	return false
+}
+
+// judgeReceived judges what came from the client.
+func (f *fate) judgeReceived() {
+	if f.received > f.written {
+		f.complain("%d messages were received, %d written", f.received, f.written)
+	}
+	byPeer := f.info.Cause == hail.CausePeerClosed ||
+		f.info.Cause == hail.CausePeerGone && f.orderly && !f.failed && errors.Is(f.info.Err, io.EOF)
+	if byPeer && f.received < f.whole {
+		f.complain("ended by the client (%+v) behind %d messages, of which %d were received", f.info, f.whole, f.received)
+	}
+}
+
+// judgeSent judges what was sent to the client.
+func (f *fate) judgeSent(calm bool) {
+	lost, told := 0, f.undelivered()
+	for stream, sent := range f.sent {
+		lost += len(sent) - f.got[stream]
+	}
+	least, most := lost, lost
+	for _, fo := range f.topics {
+		if fo.topic.name == free {
+			if fo.spans != nil {
+				most = never // who publishes there does not count
+			}
+			continue
+		}
+		if fo.current() != nil && calm && f.closed != nil && f.info.Cause == hail.CauseShutdown {
+			fo = fo.untilNow()
+		}
+		a, b := f.missing(fo, f.complain)
+		if f.info.Cause != hail.CauseSlowConsumer { // who has fallen behind is on no topic any more, and told of that
+			least += a
+		}
+		if most != never {
+			most += b
+		}
+	}
+	if told == 0 {
+		f.wrong = append(f.wrong, f.mixed...)
+	}
+	// What the system has taken arrives, unless the connection is reset.
+	ended := (f.last == io.EOF || f.last == io.ErrUnexpectedEOF) && !f.failed
+	switch {
+	case f.deaf:
+	case f.closed != nil || ended && f.rd.kind != "tls":
+		if told < least || told > most {
+			f.complain("%d to %d messages are missing, OnClose was told %d: %+v, the client has read until %v, %v; own %d, %s", least, most, told, f.info, f.closed, f.last, lost, f.followed())
+		}
+	case least > 0 && f.info.Err == nil:
+		f.complain("%d messages are missing, and nobody was told: %+v, the client has read until %v", least, f.info, f.last)
+	}
+}
+
+// followed says what the connection had to do with topics.
+func (f *fate) followed() string {
+	var b strings.Builder
+	for _, fo := range f.topics {
+		if fo.spans != nil {
+			fmt.Fprintf(&b, "%s: %d of %d, up to %d, of %v; ", fo.topic.name, len(fo.got), fo.topic.begun.Load(), fo.last(), fo.spans)
+		}
+	}
+	return b.String()
+}
+
+// judgeClose judges the close frames.
+func (f *fate) judgeClose() {
+	own := []hail.Cause{hail.CausePeerClosed, hail.CausePeerGone}
+	if f.closed == nil || f.deaf || slices.Contains(own, f.info.Cause) || f.info.Code == hail.StatusAbnormalClosure {
+		if f.info.Err == nil && f.closed == nil && !f.deaf {
+			f.complain("a clean close, but no close frame came: %+v, the client has read until %v", f.info, f.last)
+		}
+		return
+	}
+	if f.closed.Code != f.info.Code || f.closed.Reason != f.info.Reason {
+		f.complain("got close frame %d %q, OnClose was told %+v", f.closed.Code, f.closed.Reason, f.info)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package soak_test
+
+// limitFiles does nothing but on Linux.
+func limitFiles(int) (restore func()) { return func() {} }

@@ -1,0 +1,156 @@
+package soak_test
+
+// What connections run over.
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"sync"
+	"time"
+)
+
+// A transport is what the server listens on, and how clients reach it.
+type transport struct {
+	net.Listener
+	dial func() (net.Conn, error)
+}
+
+// kinds are drawn from. Sockets are the server's own over epoll alone; the others hold a goroutine each.
+var kinds = []string{"epoll", "epoll", "epoll", "epoll", "goroutine", "tls", "memory"}
+
+// open opens the round's transport; small says that the system keeps little of what is sent.
+func (rd *round) open(small bool) transport {
+	if rd.kind == "memory" {
+		return newMemory()
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	dial := func() (net.Conn, error) {
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		if err == nil && small {
+			nc.(*net.TCPConn).SetReadBuffer(32 << 10)
+		}
+		return nc, err
+	}
+	tr := transport{&listener{ln, rd, small}, dial}
+	if rd.kind == "tls" {
+		tr.Listener = tls.NewListener(tr.Listener, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+		tr.dial = func() (net.Conn, error) {
+			nc, err := dial()
+			if err != nil {
+				return nil, err
+			}
+			return tls.Client(nc, &tls.Config{InsecureSkipVerify: true}), nil
+		}
+	}
+	return tr
+}
+
+var certificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
+
+// listener gives the server what the round's kind says.
+type listener struct {
+	net.Listener
+	rd    *round
+	small bool
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if l.small {
+		nc.(*net.TCPConn).SetWriteBuffer(16 << 10)
+	}
+	if l.rd.kind == "epoll" {
+		return nc, nil
+	}
+	return &faultyConn{nc.(*net.TCPConn), l.rd}, nil
+}
+
+// faultyConn is no socket to the server, and fails as sockets do.
+type faultyConn struct {
+	*net.TCPConn
+	rd *round
+}
+
+func (c *faultyConn) Read(p []byte) (int, error) {
+	switch c.rd.draw(2000) {
+	case 0:
+		c.TCPConn.Close()
+	case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10:
+		time.Sleep(time.Millisecond)
+		p = p[:min(len(p), 1)]
+	default:
+		if len(p) > 1 {
+			p = p[:len(p)-c.rd.draw(len(p))]
+		}
+	}
+	return c.TCPConn.Read(p)
+}
+
+func (c *faultyConn) Write(p []byte) (int, error) {
+	if c.rd.draw(2000) == 0 {
+		n, _ := c.TCPConn.Write(p[:len(p)/2])
+		c.TCPConn.Close()
+		return n, net.ErrClosed
+	}
+	return c.TCPConn.Write(p)
+}
+
+// memory is a listener whose connections keep nothing: who writes waits for who reads.
+type memory struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newMemory() transport {
+	m := &memory{conns: make(chan net.Conn), closed: make(chan struct{})}
+	return transport{m, m.dial}
+}
+
+func (m *memory) dial() (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case m.conns <- server:
+		return client, nil
+	case <-m.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (m *memory) Accept() (net.Conn, error) {
+	select {
+	case nc := <-m.conns:
+		return nc, nil
+	case <-m.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (m *memory) Close() error {
+	m.once.Do(func() { close(m.closed) })
+	return nil
+}
+
+func (m *memory) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "unix"} }
