@@ -233,7 +233,7 @@ func (f *fate) judge(calm bool) []string {
 	f.judgeSent(calm)
 	f.judgeClose()
 	if (f.info.Cause == hail.CauseWriteTimeout || f.info.Cause == hail.CausePingTimeout) && !f.stalled && !f.deaf &&
-		f.rd.lag.Load() < int64(20*time.Millisecond) {
+		f.rd.punctual() {
 		f.complain("%v, but the client has read and answered all the time, at most %v late", f.info, time.Duration(f.rd.lag.Load()))
 	}
 	return f.wrong

@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long what has to end may take.
-const patience = 20 * time.Second
+const patience = 10 * time.Second
 
 type round struct {
 	seed      uint64
@@ -127,6 +127,9 @@ func (rd *round) watch(done chan struct{}) {
 		rd.lag.Store(max(rd.lag.Load(), int64(late)))
 	}
 }
+
+// punctual reports whether the process had the time that it needs.
+func (rd *round) punctual() bool { return rd.lag.Load() < int64(20*time.Millisecond) }
 
 // settle waits until the clients that stay and read have all that was sent and published to them, and
 // the server what they sent: nothing may wait for something else to happen.
@@ -285,7 +288,7 @@ func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 	s := rd.server
 	result := make(chan error, 1)
 	how := r.IntN(3)
-	timeout := 10 * time.Second
+	timeout := patience * 3 / 4
 	if how == 1 && !calm {
 		timeout = time.Duration(r.IntN(100)) * time.Millisecond
 	}
@@ -300,6 +303,9 @@ func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 	}()
 	select {
 	case err := <-result:
+		if calm && err != nil && rd.punctual() {
+			wrong = append(wrong, fmt.Sprintf("the server's end, with peers that answer or are cut in time: %v", err))
+		}
 		// Callbacks may take longer than CloseTimeout on a busy machine, and are told of.
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "callbacks still run") {
 			wrong = append(wrong, fmt.Sprintf("the server's end: %v", err))
