@@ -108,8 +108,8 @@ func runSchedule(t *testing.T, seed uint64, history int, opts []hailtest.Option)
 	s.server = &hail.Server{
 		Options: hail.Options{
 			Logger: quiet, Compression: true, ReuseBuffers: true, TopicMessages: topicLog, History: hail.History{Messages: history},
-			PingInterval: -1, // a pong to a closed socket resets it, and takes what its peer has not read
-			WriteTimeout: time.Minute,
+			PingInterval: -1,                                     // a pong to a closed socket resets it, and takes what its peer has not read
+			WriteTimeout: time.Minute, CloseTimeout: time.Minute, // a peer stalls for as long as the others take
 		},
 		Handler: hail.Handler{
 			OnConnect: func(c *hail.Conn, _ *http.Request) error { conns <- c; return nil },

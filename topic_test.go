@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -288,8 +289,14 @@ func TestSlowConsumer(t *testing.T) {
 			t.Parallel()
 			s := room(o)
 			infos, errs := newCloses(), make(chan error, 1)
-			s.OnClose = infos.note
-			s.OnError = func(_ *hail.Conn, err error) { errs <- err }
+			s.OnClose = func(c *hail.Conn, info hail.CloseInfo) {
+				notOfPublisher(t)
+				infos.note(c, info)
+			}
+			s.OnError = func(_ *hail.Conn, err error) {
+				notOfPublisher(t)
+				errs <- err
+			}
 			slow := hailtest.Dial(t, s, "/?on=room", hailtest.TCP())
 			want(t, slow, "hello")
 			open(t, s, 1)
@@ -328,6 +335,13 @@ func TestSlowConsumer(t *testing.T) {
 				t.Errorf("%d undelivered of %d published, want some of %d", st.Undelivered, st.Published, n)
 			}
 		})
+	}
+}
+
+// notOfPublisher checks that a callback does not run on a goroutine that publishes.
+func notOfPublisher(t *testing.T) {
+	if stack := string(debug.Stack()); strings.Contains(stack, "fanout.") {
+		t.Errorf("a callback runs within a publish: %s", stack)
 	}
 }
 
