@@ -43,7 +43,7 @@ func TestControlFloods(t *testing.T) {
 				// Over TCP a client that does not read loses acknowledgements too, and stalls by itself.
 				c := dial(t, listen(t, "unix", kind, s, func() { s.Close() }))
 				c.upgrade()
-				bounds{floodHeap, floodGoroutines, floodTime}.hold(t, func(look func()) {
+				bounds{floodHeap, floodGoroutines, floodTime}.hold(t, func(look func(func() bool)) {
 					b := repeat(frame(true, tc.op, payload), 100)
 					for range frames / 100 {
 						c.write(b)
@@ -52,7 +52,7 @@ func TestControlFloods(t *testing.T) {
 					if s := await(t, "OnMessage", got); s != "still here" {
 						t.Errorf("got %q, want %q", s, "still here")
 					}
-					look()
+					look(nil)
 					c.write(hailtest.CloseFrame(hail.StatusNormalClosure, "").Bytes())
 					b, err := io.ReadAll(c.br)
 					if err != nil {

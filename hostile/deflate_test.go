@@ -34,16 +34,16 @@ func TestDeflateBombs(t *testing.T) {
 	const (
 		conns = 100 / scale
 		limit = 256 << 10
-		// What came out until the limit is given back; behind the refusal waits a buffer.
-		heapEach = 16 << 10
+		// What came out until the limit is given back, and so is the buffer that was read into.
+		heapEach = 4 << 10
 		bombTime = 20 * time.Second
 	)
 	bomb := deflated(compress(64 << 20 / scale))
 	for kind := range transports {
 		t.Run(kind, func(t *testing.T) {
-			tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, ReadLimit: limit, CloseTimeout: time.Second})
+			tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, ReadLimit: limit, CloseTimeout: bombTime})
 			peers := tg.crowd(t, conns, hailtest.Compression())
-			bounds{conns * heapEach, 3 + conns, bombTime}.hold(t, func(look func()) {
+			bounds{conns*heapEach + 128<<10, 3 + conns, bombTime}.hold(t, func(look func(func() bool)) {
 				for _, p := range peers {
 					p.Write(bomb)
 				}
@@ -52,7 +52,10 @@ func TestDeflateBombs(t *testing.T) {
 						t.Errorf("got %v, want a close frame with 1009", f)
 					}
 				}
-				look()
+				look(tg.stands)
+				for _, p := range peers {
+					p.Reset()
+				}
 				tg.ends(t, conns, hail.CauseReadLimit)
 			})
 		})
@@ -75,9 +78,9 @@ func TestDeflateBlocksWithoutContent(t *testing.T) {
 		"final, as much as the limit is": full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", 64<<10/2),
 	} {
 		t.Run(name, func(t *testing.T) {
-			tg := serve(t, "epoll", hail.Handler{}, hail.Options{Compression: true, CloseTimeout: 100 * time.Millisecond})
+			tg := serve(t, "epoll", hail.Handler{}, hail.Options{Compression: true, CloseTimeout: blockTime})
 			p := tg.connect(t, hailtest.Compression())
-			bounds{1 << 20, 3, blockTime}.hold(t, func(func()) {
+			bounds{128 << 10, 3, blockTime}.hold(t, func(look func(func() bool)) {
 				for part := range slices.Chunk(deflated([]byte(payload)), 32<<10) {
 					if _, err := p.NetConn().Write(part); err != nil {
 						break // the server may have refused by the header, and gone
@@ -86,6 +89,8 @@ func TestDeflateBlocksWithoutContent(t *testing.T) {
 				if f := p.ReadFrame(); f.CloseError().Code != hail.StatusMessageTooBig {
 					t.Errorf("got %v, want a close frame with 1009", f)
 				}
+				look(tg.stands)
+				p.Reset()
 				tg.ends(t, 1, hail.CauseReadLimit)
 			})
 		})

@@ -13,8 +13,8 @@ import (
 
 const (
 	manyFragments = 1_000_000 / scale
-	// What a message of a million bytes is collected in, which doubles as it grows, and what was read of the socket.
-	fragmentHeap = 4 << 20
+	// What a message of a million bytes is collected in, which grows with it, and what was read of the socket.
+	fragmentHeap = 2 << 20
 	// A message in fragments holds one goroutine until its end, or MessageTimeout; one more takes the other connections.
 	fragmentGoroutines = 2
 	fragmentTime       = 20 * time.Second
@@ -38,13 +38,13 @@ func TestFragments(t *testing.T) {
 					return nil
 				}}, hail.Options{ReadLimit: tc.limit, CloseTimeout: 100 * time.Millisecond})
 				p := tg.connect(t)
-				bounds{fragmentHeap, fragmentGoroutines, fragmentTime}.hold(t, func(look func()) {
+				bounds{fragmentHeap, fragmentGoroutines, fragmentTime}.hold(t, func(look func(func() bool)) {
 					part := repeat(frame(false, hailtest.OpContinuation, []byte(tc.part)), 1000)
 					p.Write(frame(false, hailtest.OpBinary, nil))
 					for i := range manyFragments / 1000 {
 						p.Write(part)
 						if i == manyFragments/2000 {
-							look()
+							look(tg.stands)
 						}
 					}
 					p.Write(frame(true, hailtest.OpContinuation, nil))
@@ -64,15 +64,22 @@ func TestFragments(t *testing.T) {
 
 // TestFragmentsWithoutEnd has parts come for as long as the server takes them: their number is not limited, their time is.
 func TestFragmentsWithoutEnd(t *testing.T) {
-	const messageTimeout, closeTimeout = 300 * time.Millisecond, 100 * time.Millisecond
+	const messageTimeout, closeTimeout = time.Second, 100 * time.Millisecond
 	for kind := range transports {
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{}, hail.Options{MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
 			p := tg.connect(t)
-			bounds{1 << 20, fragmentGoroutines, 2*(messageTimeout+closeTimeout) + time.Second}.hold(t, func(func()) {
+			bounds{256 << 10, fragmentGoroutines + 1, 2*(messageTimeout+closeTimeout) + time.Second}.hold(t, func(look func(func() bool)) {
 				p.Write(frame(false, hailtest.OpText, nil))
-				flood(t, p.NetConn(), repeat(frame(false, hailtest.OpContinuation, nil), 1000))
+				flooding := make(chan struct{})
+				go func() { // ends when the server cuts the connection; waited for below
+					defer close(flooding)
+					flood(t, p.NetConn(), repeat(frame(false, hailtest.OpContinuation, nil), 1000))
+				}()
+				until(t, "the flood", func() bool { return tg.server.Stats().BytesIn > 100_000 })
+				look(tg.stands)
 				tg.ends(t, 1, hail.CauseMessageTimeout)
+				<-flooding
 			})
 		})
 	}

@@ -112,7 +112,7 @@ func TestHeaderFloods(t *testing.T) {
 			for i := 0; b.Len() < 2<<20; i++ {
 				b.WriteString(line(i))
 			}
-			bounds{floodHeap, 2, floodTime}.hold(t, func(look func()) {
+			bounds{floodHeap, 2, floodTime}.hold(t, func(look func(func() bool)) {
 				for range conns {
 					c := dial(t, tg.addr)
 					go func() { // ends with the connection
@@ -124,8 +124,9 @@ func TestHeaderFloods(t *testing.T) {
 					}
 					c.reset()
 				}
-				look()
+				look(nil)
 			})
+			runtime.KeepAlive(b) // it was there before
 			if n := tg.server.Stats().Accepted; n != 0 {
 				t.Errorf("%d handshakes were accepted, want none", n)
 			}

@@ -29,28 +29,40 @@ type bounds struct {
 	time       time.Duration
 }
 
-// hold runs an attack, which calls look at its height and returns when it is over.
-func (b bounds) hold(t *testing.T, attack func(look func())) {
+// hold runs an attack, which calls look at its height and returns when it is over. What look is given says whether the
+// attack still goes on: behind its end there is nothing to measure. nil: it does until look returns.
+func (b bounds) hold(t *testing.T, attack func(look func(goesOn func() bool))) {
 	t.Helper()
+	looked, looking := false, time.Duration(0)
 	heapBefore, before, start := heap(), runtime.NumGoroutine(), time.Now()
-	attack(func() {
+	attack(func(goesOn func() bool) {
 		t.Helper()
-		if n := settle(func() int { return runtime.NumGoroutine() - before }, b.goroutines); n > b.goroutines {
+		defer func(begin time.Time) { looked, looking = true, looking+time.Since(begin) }(time.Now())
+		if goesOn == nil {
+			goesOn = func() bool { return true }
+		}
+		if n := settle(func() int { return runtime.NumGoroutine() - before }, b.goroutines, goesOn); n > b.goroutines {
 			t.Errorf("goroutines: got %d more, want at most %d", n, b.goroutines)
 		}
-		if n := settle(func() int { return heap() - heapBefore }, b.heap); n > b.heap {
+		if n := settle(func() int { return heap() - heapBefore }, b.heap, goesOn); n > b.heap {
 			t.Errorf("heap: got %d bytes more, want at most %d", n, b.heap)
 		}
+		if !goesOn() {
+			t.Error("the attack was over before it was measured")
+		}
 	})
-	if took := time.Since(start); took > b.time {
+	if !looked {
+		t.Error("nothing was measured")
+	}
+	if took := time.Since(start) - looking; took > b.time {
 		t.Errorf("time: got %v, want at most %v", took, b.time)
 	}
 }
 
 // settle measures until the bound is kept, or for so long that it is not going to be.
-func settle(measure func() int, most int) int {
+func settle(measure func() int, most int, goesOn func() bool) int {
 	n := measure()
-	for limit := time.Now().Add(2 * time.Second); n > most && time.Now().Before(limit); n = measure() {
+	for limit := time.Now().Add(2 * time.Second); n > most && time.Now().Before(limit) && goesOn(); n = measure() {
 		runtime.Gosched()
 	}
 	return n
@@ -166,6 +178,9 @@ func await[T any](t *testing.T, what string, from <-chan T) T {
 	}
 }
 
+// stands reports whether no connection has ended.
+func (tg *target) stands() bool { return len(tg.closed) == 0 }
+
 // ends waits for the end of n connections, of which each has to have the cause.
 func (tg *target) ends(t *testing.T, n int, want ...hail.Cause) {
 	t.Helper()
@@ -207,6 +222,24 @@ func flood(t *testing.T, nc net.Conn, b []byte) {
 			}
 			return
 		}
+	}
+}
+
+// pester writes b every few milliseconds until the server ends the connection, as flood does without a pause: many can
+// at the same time, and be measured.
+func pester(t *testing.T, nc net.Conn, b []byte) {
+	t.Helper()
+	nc.SetWriteDeadline(time.Now().Add(ample))
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := nc.Write(b); err != nil {
+			if os.IsTimeout(err) {
+				t.Errorf("the server still has the connection after %v", ample)
+			}
+			return
+		}
+		<-tick.C
 	}
 }
 

@@ -115,7 +115,7 @@ func TestResets(t *testing.T) {
 				OnMessage: obey,
 			}, hail.Options{WriteTimeout: 5 * time.Second, CloseTimeout: 5 * time.Second})
 			dial(t, tg.addr).reset() // what is made once is made
-			bounds{keptHeap, 2, resetTime}.hold(t, func(look func()) {
+			bounds{keptHeap, 2, resetTime}.hold(t, func(look func(func() bool)) {
 				for _, stage := range stages {
 					for range times {
 						c := dial(t, tg.addr)
@@ -130,7 +130,7 @@ func TestResets(t *testing.T) {
 					}
 				}
 				until(t, "all is over", func() bool { return tg.server.Stats().Open == 0 })
-				look()
+				look(nil)
 			})
 		})
 	}

@@ -19,7 +19,7 @@ func TestPeersThatNeverRead(t *testing.T) {
 		heapEach     = 4*queue + 3*16<<10
 		writeTimeout = time.Second
 	)
-	flooded := frame(true, hailtest.OpBinary, make([]byte, 4000))
+	flooded := repeat(frame(true, hailtest.OpBinary, make([]byte, 4000)), 10)
 	for kind := range transports {
 		for name, tc := range map[string]struct {
 			onMessage func(c *hail.Conn, m hail.Message) error
@@ -37,16 +37,16 @@ func TestPeersThatNeverRead(t *testing.T) {
 				tg := serve(t, kind, hail.Handler{OnMessage: tc.onMessage}, hail.Options{SendQueue: queue, WriteTimeout: writeTimeout})
 				peers := tg.crowd(t, conns, hailtest.BufferSize(16<<10))
 				tc.goroutines += conns // ours
-				bounds{conns * heapEach, tc.goroutines, 15 * writeTimeout}.hold(t, func(look func()) {
+				bounds{conns * heapEach, tc.goroutines, 15 * writeTimeout}.hold(t, func(look func(func() bool)) {
 					flooding := make(chan struct{}, conns)
 					for _, p := range peers {
 						go func() { // ends when the server cuts the connection; waited for below
-							flood(t, p.NetConn(), repeat(flooded, 10))
+							flood(t, p.NetConn(), flooded)
 							flooding <- struct{}{}
 						}()
 					}
 					until(t, "the queues are full", func() bool { return tg.server.Stats().Sent > conns*queue/4100 })
-					look()
+					look(tg.stands)
 					tg.ends(t, conns, tc.causes...)
 					for range peers {
 						await(t, "the cut", flooding)
@@ -60,10 +60,10 @@ func TestPeersThatNeverRead(t *testing.T) {
 func TestPeersThatIgnoreTheClose(t *testing.T) {
 	const (
 		conns        = 50 / scale
-		heapEach     = 24 << 10
-		closeTimeout = 500 * time.Millisecond
+		heapEach     = 8 << 10 // the buffer that is read into
+		closeTimeout = 700 * time.Millisecond
 	)
-	for name, behaviour := range map[string][]byte{
+	for name, behaviour := range map[string][]byte{ // again and again
 		"and are silent":       nil,
 		"and send messages":    frame(true, hailtest.OpText, []byte("what close?")),
 		"and ping":             frame(true, hailtest.OpPing, nil),
@@ -79,7 +79,7 @@ func TestPeersThatIgnoreTheClose(t *testing.T) {
 				if kind == "goroutine" {
 					goroutines += conns
 				}
-				bounds{conns * heapEach, goroutines, 2*closeTimeout + 4*time.Second}.hold(t, func(look func()) {
+				bounds{conns * heapEach, goroutines, 2*closeTimeout + 4*time.Second}.hold(t, func(look func(func() bool)) {
 					for c := range tg.server.Conns() {
 						c.Close(hail.StatusGoingAway, "go")
 					}
@@ -90,11 +90,11 @@ func TestPeersThatIgnoreTheClose(t *testing.T) {
 							if behaviour == nil {
 								p.WaitClose()
 							} else {
-								flood(t, p.NetConn(), behaviour)
+								pester(t, p.NetConn(), behaviour)
 							}
 						}()
 					}
-					look()
+					look(tg.stands)
 					tg.ends(t, conns, hail.CauseClosed)
 					for range peers {
 						await(t, "the cut", gone)

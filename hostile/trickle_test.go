@@ -32,7 +32,7 @@ func TestHandshakesThatTrickle(t *testing.T) {
 		defer close(served)
 		hs.Serve(ln)
 	}()
-	bounds{conns * heapEach, conns + 2, 5 * timeout}.hold(t, func(look func()) {
+	bounds{conns * heapEach, conns + 2, 5 * timeout}.hold(t, func(look func(func() bool)) {
 		ncs := make([]net.Conn, conns)
 		for i := range ncs {
 			if ncs[i], err = net.Dial("tcp", ln.Addr().String()); err != nil {
@@ -41,7 +41,7 @@ func TestHandshakesThatTrickle(t *testing.T) {
 			defer ncs[i].Close()
 			io.WriteString(ncs[i], "GET / HTTP/1.1\r\nHost: example.com\r\n")
 		}
-		look()
+		look(nil) // ReadHeaderTimeout is no sooner
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for open := conns; open > 0; {
@@ -64,21 +64,24 @@ func TestHandshakesThatTrickle(t *testing.T) {
 func TestMessagesThatTrickle(t *testing.T) {
 	const (
 		conns          = 100 / scale
-		messageTimeout = 500 * time.Millisecond
+		messageTimeout = 700 * time.Millisecond
 		closeTimeout   = 100 * time.Millisecond
 		// A buffer for the frame, and for one in fragments what it is collected in.
-		heapEach = 24 << 10
+		heapEach = 16 << 10
+		// Beside them, for a compressed one, what inflates it.
+		heapInflate = 64 << 10
 	)
 	long := make([]byte, 1000)
 	for name, tc := range map[string]struct {
 		bytes      []byte
+		heap       int // for each
 		goroutines int // of the epoll kind
 	}{
-		"in one frame":     {frame(true, hailtest.OpBinary, long), 2},
-		"in its header":    {frame(true, hailtest.OpBinary, long)[:7], 2},
-		"in parts":         {append(frame(false, hailtest.OpBinary, nil), frame(true, hailtest.OpContinuation, long)...), conns + 2},
-		"compressed":       {deflated(long), conns + 2},
-		"behind the pings": {append(frame(false, hailtest.OpBinary, nil), repeat(frame(true, hailtest.OpPing, nil), 200)...), conns + 2},
+		"in one frame":     {frame(true, hailtest.OpBinary, long), heapEach, 2},
+		"in its header":    {frame(true, hailtest.OpBinary, long)[:7], heapEach, 2},
+		"in parts":         {append(frame(false, hailtest.OpBinary, nil), frame(true, hailtest.OpContinuation, long)...), heapEach, conns + 2},
+		"compressed":       {deflated(long), heapEach + heapInflate, conns + 2},
+		"behind the pings": {append(frame(false, hailtest.OpBinary, nil), repeat(frame(true, hailtest.OpPing, nil), 200)...), heapEach, conns + 2},
 	} {
 		for kind := range transports {
 			t.Run(name+", "+kind, func(t *testing.T) {
@@ -87,7 +90,7 @@ func TestMessagesThatTrickle(t *testing.T) {
 				if kind == "goroutine" {
 					tc.goroutines = conns
 				}
-				bounds{conns * heapEach, tc.goroutines, 6*messageTimeout + closeTimeout}.hold(t, func(look func()) {
+				bounds{conns * tc.heap, tc.goroutines, 6*messageTimeout + closeTimeout}.hold(t, func(look func(func() bool)) {
 					tick := time.NewTicker(20 * time.Millisecond)
 					defer tick.Stop()
 					// As long as a byte goes out: behind the last the message is not whole.
@@ -95,8 +98,8 @@ func TestMessagesThatTrickle(t *testing.T) {
 						for _, p := range peers {
 							p.NetConn().Write(tc.bytes[i : i+1])
 						}
-						if i == 10 {
-							look()
+						if i == min(10, len(tc.bytes)-2) {
+							look(tg.stands)
 						}
 						if len(tg.closed) == conns {
 							break
