@@ -78,7 +78,9 @@ func play(seed uint64, conns, atOnce int) result {
 	faults := poll.Inject(f, seed)
 	rd.start(r)
 	watched := make(chan struct{})
-	go rd.watch(watched) // ends with the round, which waits for it
+	go rd.watch(watched) // ends with the round, which waits for it, as does the next
+	probed := make(chan struct{})
+	go rd.probe(probed)
 	stop := rd.listen(r.IntN(3) == 0)
 	restore := func() {}
 	if r.IntN(8) == 0 {
@@ -102,6 +104,7 @@ func play(seed uint64, conns, atOnce int) result {
 	restore()
 	stop()
 	watched <- struct{}{}
+	probed <- struct{}{}
 	res := result{stats: rd.server.Stats(), conns: conns, kind: rd.kind, wrong: append(wrong, rd.judge(calm)...)}
 	res.faults = poll.Inject(poll.Faults{}, 0) - faults
 	res.wrong = append(res.wrong, left("goroutines", before, runtime.NumGoroutine)...)
@@ -125,6 +128,42 @@ func (rd *round) watch(done chan struct{}) {
 		late := time.Since(last) - tick
 		last = last.Add(late + tick)
 		rd.lag.Store(max(rd.lag.Load(), int64(late)))
+	}
+}
+
+// probe asks connections again and again whether they are ending: if not, what was published before is theirs.
+func (rd *round) probe(done chan struct{}) {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+		}
+		for c := range rd.server.Conns() {
+			if f, ok := c.State().(*fate); ok {
+				rd.ask(c, f)
+			}
+		}
+	}
+}
+
+// ask subscribes to a topic that the connection is on already, which fails only where it is ending.
+func (rd *round) ask(c *hail.Conn, f *fate) {
+	f.subscribing.Lock()
+	defer f.subscribing.Unlock()
+	done := rd.doneNow()
+	for _, name := range topicNames[:3] {
+		f.mu.Lock()
+		on := f.topics[name].current() != nil
+		f.mu.Unlock()
+		if on && c.Subscribe(name) == nil {
+			f.mu.Lock()
+			f.alive(done)
+			f.mu.Unlock()
+			return
+		}
 	}
 }
 
@@ -180,6 +219,9 @@ func (rd *round) start(r *rand.Rand) {
 		CloseTimeout:   days(400*time.Millisecond, r),
 		TopicBytes:     []int{0, 100 << 10, 10 << 10}[r.IntN(3)],
 		Logger:         slog.New(slog.DiscardHandler),
+	}
+	if r.IntN(3) == 0 {
+		o.PingInterval = -1 // a ping would push on what was forgotten
 	}
 	if r.IntN(4) == 0 {
 		o.MaxConns, o.MessageRate = 20, 500
