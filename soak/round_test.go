@@ -86,7 +86,7 @@ func play(seed uint64, conns, atOnce int) result {
 	if r.IntN(8) == 0 {
 		restore = limitFiles(atOnce + r.IntN(atOnce)) // a connection has two
 	}
-	calm := r.IntN(2) == 0
+	calm := r.IntN(3) > 0
 	rd.early.Store(!calm && r.IntN(3) == 0)
 	alive := rd.run(r, conns, atOnce, calm)
 	if calm {
@@ -168,7 +168,7 @@ func (rd *round) ask(c *hail.Conn, f *fate) {
 }
 
 // punctual reports whether the process had the time that it needs.
-func (rd *round) punctual() bool { return rd.lag.Load() < int64(20*time.Millisecond) }
+func (rd *round) punctual() bool { return rd.lag.Load() < int64(100*time.Millisecond) }
 
 // settle waits until the clients that stay and read have all that was sent and published to them, and
 // the server what they sent: nothing may wait for something else to happen.
@@ -220,7 +220,7 @@ func (rd *round) start(r *rand.Rand) {
 		TopicBytes:     []int{0, 100 << 10, 10 << 10}[r.IntN(3)],
 		Logger:         slog.New(slog.DiscardHandler),
 	}
-	if r.IntN(3) == 0 {
+	if r.IntN(2) == 0 {
 		o.PingInterval = -1 // a ping would push on what was forgotten
 	}
 	if r.IntN(4) == 0 {

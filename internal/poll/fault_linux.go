@@ -63,6 +63,7 @@ func disturb(fd, n int) (int, error) {
 	switch {
 	case n == 0:
 	case strikes(faults.Reset):
+		unix.Shutdown(fd, unix.SHUT_RDWR) // nothing more comes of it, and there is an event
 		return 0, unix.ECONNRESET
 	case strikes(faults.Blocked):
 		rearm(fd)
