@@ -125,7 +125,8 @@ func (o *out) listens(topic string, most int, free string) (bool, error) {
 	return false, nil
 }
 
-// deaf reports whether the connection listens to nothing any more, and will not: it ends, or is about to.
+// deaf reports whether the connection listens to nothing any more, and will not: it ends, or is about to. Nothing is queued
+// either, for it would come behind what was given up.
 func (o *out) deaf() bool {
 	return o.ending || o.eof || o.err != nil || o.feeds != nil && o.feeds.kept != nil
 }

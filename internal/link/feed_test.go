@@ -315,6 +315,9 @@ func TestBehindDuringAWrite(t *testing.T) {
 						if _, err := b.join(s, "b", 0); err != link.ErrClosed {
 							t.Errorf("Listen on a connection that has fallen behind: %v, want ErrClosed", err)
 						}
+						if err := s.Send(wire.Fin|wire.Text, []byte("behind a gap"), true); err != link.ErrClosed {
+							t.Errorf("Send on a connection that has fallen behind: %v, want ErrClosed", err)
+						}
 						if err := s.Unlisten("a"); err != link.ErrClosed {
 							t.Errorf("Unlisten on a connection that has fallen behind: %v, want ErrClosed", err)
 						}

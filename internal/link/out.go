@@ -93,7 +93,7 @@ func (c *Conn) reserve(size int, wait bool) error {
 	var timeout <-chan time.Time
 	for {
 		switch {
-		case o.ending || o.eof || o.err != nil:
+		case o.deaf():
 			return ErrClosed
 		case limit < 0 || o.queued()+size <= limit:
 			return nil
