@@ -275,7 +275,7 @@ func (f *fate) judgeReceived() {
 		f.complain("%d messages were received, %d written", f.received, f.written)
 	}
 	byPeer := f.info.Cause == hail.CausePeerClosed ||
-		f.info.Cause == hail.CausePeerGone && f.orderly && !f.failed && errors.Is(f.info.Err, io.EOF)
+		f.info.Cause == hail.CausePeerGone && f.orderly && !f.failed && !f.rd.resets && errors.Is(f.info.Err, io.EOF)
 	if byPeer && f.received < f.whole {
 		f.complain("ended by the client (%+v) behind %d messages, of which %d were received", f.info, f.whole, f.received)
 	}
@@ -299,9 +299,7 @@ func (f *fate) judgeSent(calm bool) {
 			fo = fo.untilNow()
 		}
 		a, b := f.missing(fo, f.complain)
-		if f.info.Cause != hail.CauseSlowConsumer { // who has fallen behind is on no topic any more, and told of that
-			least += a
-		}
+		least += a
 		if most != never {
 			most += b
 		}

@@ -35,6 +35,7 @@ type round struct {
 	kind      string
 	pure      bool        // no topics
 	history   int         // messages
+	resets    bool        // the system may end connections
 	early     atomic.Bool // a callback may yet shut the server down
 	stay      chan struct{}
 	others    sync.WaitGroup // goroutines that callbacks have started
@@ -75,6 +76,7 @@ func play(seed uint64, conns, atOnce int) result {
 	if r.IntN(4) > 0 {
 		f = poll.Faults{Short: 5 + r.IntN(50), Blocked: 5 + r.IntN(50), Reset: 500 + r.IntN(5000), Slow: 2 + r.IntN(20), NoFile: 5 + r.IntN(50)}
 	}
+	rd.resets = f.Reset > 0
 	faults := poll.Inject(f, seed)
 	rd.start(r)
 	watched := make(chan struct{})

@@ -319,7 +319,7 @@ func (f *fate) missing(fo *following, wrong func(string, ...any)) (least, most i
 			wrong("topic %s: got message %d, which is not its: %v", fo.topic.name, seq, fo.spans)
 		case got[seq] || !may:
 		case mine:
-			if seq > last && f.info.Cause == hail.CauseSlowConsumer {
+			if seq > last {
 				most++ // nobody knows whose messages they were that the log has dropped
 			}
 		case seq < last && must:
