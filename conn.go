@@ -165,7 +165,6 @@ func newConn(s *Server, l *link.Conn, addr string, r *http.Request) *Conn {
 	c := &Conn{server: s, link: l, addr: addr}
 	c.values = context.WithoutCancel(r.Context())
 	c.rate.fill(s.options.MessageBurst)
-	s.clock.Tick()
 	s.conns.number(c)
 	l.Bind((*owner)(c), &c.shard.traffic)
 	s.conns.add(c)
@@ -241,7 +240,7 @@ func (c *Conn) receive(in link.Message) {
 		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: message", slog.Uint64("conn", c.id),
 			slog.String("type", m.Type.String()), slog.Int("bytes", len(m.Data)))
 	}
-	if s.options.MessageRate > 0 && !c.rate.take(s.clock.Tick(), s.options.MessageRate, s.options.MessageBurst) {
+	if s.options.MessageRate > 0 && !c.rate.take(s.clock.Real(), s.options.MessageRate, s.options.MessageBurst) {
 		c.fail(CloseInfo{Code: StatusPolicyViolation, Reason: "too many messages", Cause: CauseMessageRate,
 			Err: fmt.Errorf("hail: more than %v messages a second (Options.MessageRate)", s.options.MessageRate)}, false)
 		return

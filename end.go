@@ -162,7 +162,7 @@ func (c *Conn) callbackFailed(err error) {
 // stalled reports whether the peer has taken nothing for WriteTimeout.
 func (c *Conn) stalled() bool {
 	limit, stall := c.server.options.WriteTimeout, c.link.Stamps.Stall.Get()
-	return limit > 0 && stall != 0 && c.server.clock.Tick()-stall >= limit
+	return limit > 0 && stall != 0 && c.server.clock.Present()-stall >= limit
 }
 
 func (c *Conn) isEnding() bool {

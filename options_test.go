@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -1167,6 +1168,71 @@ func TestPingTimeoutLeavesAnIdlePeerAlone(t *testing.T) {
 	})
 }
 
+// lateConn keeps who asks for its socket, which is the sweep, waiting.
+type lateConn struct {
+	net.Conn
+	asked func()
+}
+
+func (c lateConn) SyscallConn() (syscall.RawConn, error) {
+	c.asked()
+	return nil, errors.ErrUnsupported
+}
+
+// TestTimeoutsAreNotEarlyWhenTheSweepIsLate has a sweep that takes a minute, at the end of which each timeout begins to count.
+func TestTimeoutsAreNotEarlyWhenTheSweepIsLate(t *testing.T) {
+	t.Parallel()
+	const limit, sweepIsLate = time.Second, time.Minute
+	options := hail.Options{MessageTimeout: limit, WriteTimeout: limit, CloseTimeout: limit, SendQueue: 100_000}
+	for name, tc := range map[string]struct {
+		act   func(*hailtest.Peer, *hail.Conn)
+		cause hail.Cause
+		least time.Duration
+	}{
+		"MessageTimeout, CloseTimeout": {func(p *hailtest.Peer, _ *hail.Conn) { p.Write(message([]byte("half"))[:8]) },
+			hail.CauseMessageTimeout, 2 * limit},
+		"CloseTimeout": {func(p *hailtest.Peer, c *hail.Conn) { p.Vanish(); c.Close(hail.StatusNormalClosure, "") },
+			hail.CauseClosed, limit},
+		"WriteTimeout": {func(p *hailtest.Peer, c *hail.Conn) {
+			p.Stall()
+			for c.TrySend(hail.Binary(noise(10_000))) == nil {
+			}
+		}, hail.CauseWriteTimeout, limit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h, e := observed(hail.Handler{})
+				s := &hail.Server{Handler: h, Options: options}
+				late := make(chan struct{})
+				var once sync.Once
+				hailtest.Dial(t, s, "/", hailtest.Timeout(time.Hour), hailtest.Wrap(func(nc net.Conn) net.Conn {
+					return lateConn{nc, func() {
+						once.Do(func() {
+							close(late)
+							time.Sleep(sweepIsLate)
+						})
+					}}
+				}))
+				<-e.conns
+				p := hailtest.Dial(t, s, "/", hailtest.Timeout(time.Hour))
+				c := <-e.conns
+				<-late // with the first ping
+				time.Sleep(sweepIsLate - limit/10)
+				start := time.Now()
+				tc.act(p, c)
+				info := <-e.closed
+				if took := time.Since(start); took < tc.least || took > tc.least+limit {
+					t.Errorf("OnClose after %v, want between %v and %v", took, tc.least, tc.least+limit)
+				}
+				if info.Cause != tc.cause {
+					t.Errorf("got %+v, want the cause %v", info, tc.cause)
+				}
+			})
+		})
+	}
+}
+
 // TestPingTimeoutLeavesASlowPeerAlone has a peer read for longer than PongTimeout what was sent ahead of the ping.
 func TestPingTimeoutLeavesASlowPeerAlone(t *testing.T) {
 	t.Parallel()
@@ -1489,9 +1555,12 @@ func TestTimeoutsOnRealSockets(t *testing.T) {
 			t.Parallel()
 			for _, opts := range [][]hailtest.Option{{hailtest.TCP()}, {hailtest.TCP(), hailtest.TLS(nil)}} {
 				h, e := observed(hail.Handler{})
-				start := time.Now() // silence counts from the handshake on
+				start := time.Now()
 				p := hailtest.Dial(t, &hail.Server{Handler: h, Options: tc.options}, "/", opts...)
 				c := await(t, "OnConnect", e.conns, ample)
+				if tc.cause != hail.CausePingTimeout { // silence counts from the handshake on
+					start = time.Now()
+				}
 				tc.act(p, c)
 				checkClosed(t, await(t, "OnClose", e.closed, ample), tc.code, tc.cause, false)
 				if took := time.Since(start); took < short {

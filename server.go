@@ -85,9 +85,9 @@ func (s *Server) setup() {
 		})
 		s.link.Order = s.hub.Order
 		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
+		s.clock.Real() // it counts from here
 		s.queueFull = fmt.Errorf("%w: %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
 		s.tooLarge = fmt.Errorf("%w: message alone is larger than %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
-		s.clock.Tick()
 	})
 	if s.fail != nil {
 		panic(s.fail.Error())

@@ -26,7 +26,6 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
-	"example.com/hail/internal/link"
 )
 
 // often returns n, or a part of it where tests shall be short.
@@ -1023,33 +1022,5 @@ func TestStatsBytesInCountsEarlyData(t *testing.T) {
 	await(t, "OnMessage", e.msgs, ample)
 	if got, want := s.Stats().BytesIn, uint64(len(b)); got != want {
 		t.Errorf("Stats.BytesIn: got %d, want %d", got, want)
-	}
-}
-
-// TestClockDoesNotGoBack holds for many goroutines what keeps a pong from looking older than its ping.
-func TestClockDoesNotGoBack(t *testing.T) {
-	t.Parallel()
-	var clock link.Clock
-	clock.Tick()
-	stop := make(chan struct{})
-	var others sync.WaitGroup
-	defer others.Wait()
-	defer close(stop)
-	for range 4 {
-		others.Go(func() { // as receive and newConn do
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					clock.Tick()
-				}
-			}
-		})
-	}
-	for i := range 50_000 {
-		if now, later := clock.Tick(), clock.Now(); later < now {
-			t.Fatalf("after %d ticks: got %v after %v", i, later, now)
-		}
 	}
 }

@@ -89,7 +89,7 @@ func (s *Server) sweep(stop <-chan struct{}) {
 			return
 		case <-ticker.C:
 		}
-		now := s.clock.Tick()
+		now := s.clock.Tick(s.tick)
 		for c := range s.conns.all() {
 			c.check(now)
 		}
@@ -104,8 +104,8 @@ type pulse struct {
 	ahead  int           // of them, those that the ping that is out lies behind
 }
 
-// over reports whether more than limit has passed since then. The stamps of the clock are up to
-// a tick old, so a tick is added: no timeout is early.
+// over reports whether more than limit has passed since then. A stamp is up to a tick of the clock old, which is
+// allowed for: no timeout is early, however late the sweep.
 func (s *Server) over(now, since, limit time.Duration) bool {
 	return limit > 0 && since != 0 && now-since-s.tick > limit
 }

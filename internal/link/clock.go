@@ -7,35 +7,40 @@ import (
 	"time"
 )
 
-// Clock tells the time of its last Tick. Its zero value is ready.
+// Clock tells the time of its last Tick. It stands still between two, and passes over what is too long between them: in
+// a process that had no time to tick, nobody had the time to do what is waited for either. Its zero value is ready.
 type Clock struct {
 	start atomic.Pointer[time.Time]
 	now   atomic.Int64
+	lost  atomic.Int64 // what was passed over
 }
 
-// Tick moves the clock to the present and returns it.
-func (c *Clock) Tick() time.Duration {
+// Tick moves the clock to the present, but by at most most, and returns its time. One goroutine at a time ticks.
+func (c *Clock) Tick(most time.Duration) time.Duration {
+	real := c.Real()
+	now := min(real-time.Duration(c.lost.Load()), c.Now()+most)
+	c.lost.Store(int64(real - now))
+	c.now.Store(int64(now))
+	return now
+}
+
+// Now returns the time of the last Tick.
+func (c *Clock) Now() time.Duration { return time.Duration(max(c.now.Load(), 1)) }
+
+// Present returns the time to which a Tick would move the clock if nothing were too long.
+func (c *Clock) Present() time.Duration { return c.Real() - time.Duration(c.lost.Load()) }
+
+// Real returns the time since its first call, with nothing passed over. It is never 0, which stands for "not yet" in
+// a Stamp.
+func (c *Clock) Real() time.Duration {
 	start := c.start.Load()
 	if start == nil {
 		now := time.Now()
 		c.start.CompareAndSwap(nil, &now)
 		start = c.start.Load()
 	}
-	// Never 0, which stands for "not yet" in a Stamp.
-	now := time.Since(*start) + 1
-	for {
-		last := c.now.Load()
-		if last >= int64(now) {
-			return time.Duration(last) // another Tick was later
-		}
-		if c.now.CompareAndSwap(last, int64(now)) {
-			return now
-		}
-	}
+	return time.Since(*start) + 1
 }
-
-// Now returns the time of the last Tick, counted from the first.
-func (c *Clock) Now() time.Duration { return time.Duration(c.now.Load()) }
 
 // Stamp is a moment of a [Clock], 0 for none.
 type Stamp struct{ t atomic.Int64 }

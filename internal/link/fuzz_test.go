@@ -158,7 +158,7 @@ func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) trace {
 	t.Helper()
 	cfg.ReadLimit, cfg.SendQueue, cfg.SendWait = fuzzLimit, -1, -1
 	cfg.Clock, cfg.Poller = new(link.Clock), new(poll.Poller)
-	cfg.Clock.Tick()
+	cfg.Clock.Tick(time.Hour)
 	cfg.Engines = new(link.Engines)
 	conn := &script{pieces: slices.Clone(pieces)}
 	held := conn.pieces

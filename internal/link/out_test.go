@@ -195,7 +195,7 @@ func connect(t testing.TB, server, peer net.Conn, cfg link.Config, neg link.Nego
 	if message != nil {
 		s.message = func(m link.Message) { message(s, m) }
 	}
-	s.clock.Tick()
+	s.clock.Tick(time.Hour)
 	cfg.Clock, cfg.Poller, cfg.Engines = s.clock, new(poll.Poller), new(link.Engines)
 	c, err := link.Accept(giveaway{server, make(http.Header)}, r, neg, &cfg)
 	if err != nil {
@@ -947,7 +947,7 @@ func TestUndelivered(t *testing.T) {
 					synctest.Wait()
 				}
 				time.Sleep(stood)
-				s.clock.Tick()
+				s.clock.Tick(time.Hour)
 				s.CloseWith(link.CloseFrame{Code: 1002, Drop: true})
 				all := f.until()
 				<-s.done
