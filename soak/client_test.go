@@ -7,13 +7,11 @@ import (
 	"bytes"
 	"compress/flate"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,9 +100,6 @@ func (c *client) listen() {
 		if err != nil {
 			c.f.mu.Lock()
 			c.f.last = err
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				c.f.deaf = true // small buffers may hold what comes up for longer than it reads
-			}
 			c.f.mu.Unlock()
 			return
 		}

@@ -306,13 +306,14 @@ func (rd *round) client(i int, r *rand.Rand, idle func()) {
 		time.Sleep(5 * time.Millisecond)
 		nc, err = rd.transport.dial()
 	}
-	nc.SetDeadline(time.Now().Add(2 * patience))
+	nc.SetDeadline(time.Now().Add(patience / 5)) // or clients hold the descriptors that the server needs to accept them
 	f := rd.fate(name(i))
 	c := &client{r: r, nc: nc, br: bufio.NewReader(nc), f: f, answers: make(chan []byte, 100), read: make(chan struct{})}
 	if !c.handshake("/" + name(i)) {
 		c.deafen()
 		return
 	}
+	nc.SetDeadline(time.Time{})
 	go c.listen() // both are waited for below
 	go c.answer()
 	c.live(func() {
