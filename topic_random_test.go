@@ -82,7 +82,6 @@ type member struct {
 	closed int64        // when OnClose was called
 	info   hail.CloseInfo
 
-	pacing  sync.Mutex // held while the peer is told to stall or to read: one at a time
 	writing sync.Mutex
 	said    bool // its close frame, behind which nothing may be written
 
@@ -223,8 +222,10 @@ func (a *actor) step() {
 		a.unsubscribe(m, topic)
 	case n < 85:
 		m.write(hailtest.Frame{Fin: true, Opcode: hailtest.OpPing}.Bytes(), false)
+	case n < 89:
+		m.peer.Stall()
 	case n < 93:
-		m.pace(n < 89)
+		m.peer.Resume()
 	case n < 98:
 		a.ask(m, topic)
 	case n < 99:
@@ -235,17 +236,6 @@ func (a *actor) step() {
 	default:
 		m.ending.CompareAndSwap(0, a.tick())
 		m.write(hailtest.CloseFrame(hail.StatusGoingAway, "").Bytes(), true)
-	}
-}
-
-// pace has the peer stall, or read again.
-func (m *member) pace(stall bool) {
-	m.pacing.Lock()
-	defer m.pacing.Unlock()
-	if stall {
-		m.peer.Stall()
-	} else {
-		m.peer.Resume()
 	}
 }
 

@@ -20,7 +20,7 @@ type gate struct {
 	mu     sync.Mutex
 	pace   pace
 	busy   bool // a Read of Conn is under way
-	kicked bool // by set, out of that Read
+	kicks  int  // calls of set that want that Read to end; until none does, no other begins
 	closed bool
 }
 
@@ -57,7 +57,7 @@ func (g *gate) enter(n int) int {
 		p := g.pace
 		switch {
 		case g.closed:
-		case p.stalled, g.kicked:
+		case p.stalled, g.kicks > 0:
 			g.cond.Wait()
 			continue
 		case p != pace{}:
@@ -93,7 +93,7 @@ func (g *gate) leave() bool {
 	defer g.mu.Unlock()
 	g.busy = false
 	g.cond.Broadcast()
-	return g.kicked
+	return g.kicks > 0
 }
 
 // set changes the pace. When it returns, no read at the old pace is under way.
@@ -105,13 +105,15 @@ func (g *gate) set(p pace) {
 	if !g.busy || p == (pace{}) {
 		return
 	}
-	g.kicked = true
+	g.kicks++
 	g.Conn.SetReadDeadline(time.Unix(1, 0))
 	for g.busy {
 		g.cond.Wait()
 	}
+	if g.kicks--; g.kicks > 0 {
+		return
+	}
 	g.Conn.SetReadDeadline(time.Time{})
-	g.kicked = false
 	g.cond.Broadcast()
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -434,6 +435,33 @@ func TestPeerStall(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPeerStallsFromManyGoroutines has several goroutines change a peer's pace at once while nothing comes, and then the
+// peer read what does.
+func TestPeerStallsFromManyGoroutines(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		p := hailtest.Dial(t, hijack("", func(conn net.Conn, br *bufio.Reader) {
+			br.ReadByte()
+			conn.Write(frame(hailtest.OpText, "some").Bytes())
+			io.Copy(io.Discard, br)
+		}), "/", opts...)
+		var others sync.WaitGroup
+		for range 4 {
+			others.Go(func() {
+				for range 200 {
+					p.Stall()
+					p.Resume()
+				}
+			})
+		}
+		others.Wait()
+		p.Send(hail.Text("now"))
+		if got := p.Receive().String(); got != "some" {
+			t.Errorf("got %q", got)
+		}
+	})
 }
 
 // early is an option that closes c when it is applied: before the handshake.
