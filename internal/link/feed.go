@@ -273,6 +273,11 @@ func (f *feeds) spliced(at, n int) {
 // loaded notes that out.w has new bytes in place of those that were written, the first of them control frames.
 func (f *feeds) loaded(written, control int) {
 	f.base += written
+	past := 0
+	for past < len(f.marks) && f.marks[past].end <= f.base {
+		past++
+	}
+	f.pass(past)
 	f.shift(0, control)
 	f.lim = control
 }

@@ -23,6 +23,10 @@ func TestFeedsInOrder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 1))
 				m := newFeedModel(t, r)
+				if seed%2 == 0 { // what the first to listen finds being written
+					pinged(m.f, r.IntN(10))
+					m.join("a")
+				}
 				for range 150 {
 					m.step()
 				}
@@ -44,13 +48,14 @@ type feedModel struct {
 	want   []string // own and published, in their order
 	back   map[string]int
 	n      int
+	pings  int // how many there are, to 12 steps
 }
 
 var feedTopics = []string{"a", "b", "c"}
 
 func newFeedModel(t *testing.T, r *rand.Rand) *feedModel {
 	m := &feedModel{t: t, r: r, b: newBoard(), joined: make(map[string]*feed), back: make(map[string]int)}
-	m.b.most = 1 + r.IntN(4)
+	m.b.most, m.pings = 1+r.IntN(4), 1+r.IntN(6)
 	m.s, m.f, m.st = stepwise(t, m.b.config())
 	m.s.slow = func(err error) {
 		if err != errBehind {
@@ -69,7 +74,7 @@ func (m *feedModel) message(topic string) string {
 
 func (m *feedModel) step() {
 	topic := feedTopics[m.r.IntN(len(feedTopics))]
-	switch m.r.IntN(12) {
+	switch m.r.IntN(12 + m.pings) {
 	case 0, 1, 2:
 		text := m.message("")
 		m.s.text(m.t, text)
@@ -92,10 +97,14 @@ func (m *feedModel) step() {
 		if err := m.s.Unlisten(topic); err != nil {
 			m.t.Fatalf("Unlisten: %v", err)
 		}
-	case 8:
-		m.s.Ping()
-	default:
+	case 8, 9, 10, 11:
 		m.st.grant(m.r.IntN(40), 1+m.r.IntN(10))
+	default:
+		if m.r.IntN(2) == 0 {
+			m.s.Ping()
+		} else {
+			pinged(m.f, m.r.IntN(40))
+		}
 	}
 }
 

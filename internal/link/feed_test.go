@@ -294,6 +294,51 @@ func TestControlBetweenFeeds(t *testing.T) {
 	}
 }
 
+// pinged has the peer ping, and a pong of its size queued.
+func pinged(f *far, size int) {
+	f.send(masked(wire.Fin|wire.Ping, make([]byte, size)))
+	synctest.Wait()
+}
+
+// TestControlAroundTheFirstFeed has a pong on its way when the link begins to listen, one behind it, and a longer one after
+// each number of bytes.
+func TestControlAroundTheFirstFeed(t *testing.T) {
+	t.Parallel()
+	sizes := []int{1, 3, 40}
+	for k := range 30 {
+		t.Run(fmt.Sprint(k), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBoard()
+				b.most = 1
+				s, f, st := stepwise(t, b.config())
+				pinged(f, sizes[0])
+				if _, err := b.join(s, "a", 0); err != nil {
+					t.Fatal(err)
+				}
+				pinged(f, sizes[1])
+				b.publish("a", "pub 1")
+				b.publish("a", "pub 2")
+				s.text(t, "own 1")
+				st.grant(k, 1)
+				pinged(f, sizes[2])
+				st.finish(1)
+				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				st.finish(100)
+				all := f.until()
+				if got, want := texts(all), []string{"pub 1", "pub 2", "own 1"}; !slices.Equal(got, want) {
+					t.Errorf("got %q, want %q", got, want)
+				}
+				for i, size := range sizes {
+					if pong := (got{wire.Fin | wire.Pong, string(make([]byte, size))}); !slices.Contains(all, pong) {
+						t.Errorf("pong %d is missing: got %v", i, all)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestBehindDuringAWrite has a connection fall behind after each number of bytes, while frames of the feed are being written.
 func TestBehindDuringAWrite(t *testing.T) {
 	t.Parallel()
