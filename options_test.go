@@ -1233,6 +1233,24 @@ func TestTimeoutsAreNotEarlyWhenTheSweepIsLate(t *testing.T) {
 	}
 }
 
+// TestPingsGoOn has a peer do nothing but answer pings. Over TCP the system may still count a ping as unsent when it has
+// been answered.
+func TestPingsGoOn(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		s := &hail.Server{Options: hail.Options{PingInterval: 20 * time.Millisecond}}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
+		p.ReadFrame() // the greeting
+		for i := range 10 {
+			f := p.ReadFrame()
+			if f.Opcode != hailtest.OpPing {
+				t.Fatalf("frame %d: got %+v, want a ping", i, f)
+			}
+			p.Write(hailtest.Frame{Fin: true, Opcode: hailtest.OpPong, Payload: f.Payload}.Bytes())
+		}
+	})
+}
+
 // TestPingTimeoutLeavesASlowPeerAlone has a peer read for longer than PongTimeout what was sent ahead of the ping.
 func TestPingTimeoutLeavesASlowPeerAlone(t *testing.T) {
 	t.Parallel()

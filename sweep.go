@@ -113,6 +113,10 @@ func (s *Server) over(now, since, limit time.Duration) bool {
 // check enforces the connection's timeouts.
 func (c *Conn) check(now time.Duration) {
 	s, t, o := c.server, &c.link.Stamps, &c.server.options
+	heard := t.Read.Get()
+	if c.pulse.pinged != 0 && heard >= c.pulse.pinged {
+		c.pulse.pinged = 0 // before it could be moved behind its answer
+	}
 	stall := t.Stall.Get()
 	if stall != 0 || c.pulse.pinged != 0 {
 		if n := c.taken(); n > 0 {
@@ -142,7 +146,7 @@ func (c *Conn) check(now time.Duration) {
 	case s.over(now, t.Message.Get(), o.MessageTimeout):
 		c.failLate(CloseInfo{Code: StatusPolicyViolation, Reason: "message timeout", Cause: CauseMessageTimeout, Err: errTooSlow})
 	case o.PingInterval > 0:
-		c.heartbeat(now, t.Read.Get(), stall != 0)
+		c.heartbeat(now, heard, stall != 0)
 	}
 }
 
@@ -180,9 +184,6 @@ func (c *Conn) failLate(info CloseInfo) {
 // heartbeat pings a silent peer, and cuts one that stays so.
 func (c *Conn) heartbeat(now, heard time.Duration, stalled bool) {
 	s := c.server
-	if c.pulse.pinged != 0 && heard >= c.pulse.pinged {
-		c.pulse.pinged = 0
-	}
 	switch {
 	case c.pulse.pinged != 0 && stalled:
 		c.pulse.pinged = now // the ping waits too; WriteTimeout counts
