@@ -29,7 +29,8 @@ func descriptors(t testing.TB, name string) int {
 	return n
 }
 
-// TestHaltLeavesNoDescriptor is not parallel: it counts the whole process's.
+// TestHaltLeavesNoDescriptor is not parallel: it counts the whole process's. Sets that earlier tests have left may be closed
+// meanwhile, with their memory.
 func TestHaltLeavesNoDescriptor(t *testing.T) {
 	sets, sockets := descriptors(t, "anon_inode:[eventpoll]"), descriptors(t, "socket:")
 	var p poll.Poller
@@ -46,11 +47,11 @@ func TestHaltLeavesNoDescriptor(t *testing.T) {
 			wait(t, "Done", h.done)
 		}
 		p.Halt()
-		if got := descriptors(t, "anon_inode:[eventpoll]"); got != sets {
-			t.Errorf("%d epoll sets, want the %d that there were before", got, sets)
+		if got := descriptors(t, "anon_inode:[eventpoll]"); got > sets {
+			t.Errorf("%d epoll sets, want no more than the %d that there were before", got, sets)
 		}
-		if got := descriptors(t, "socket:"); got != sockets {
-			t.Errorf("%d sockets, want the %d that there were before", got, sockets)
+		if got := descriptors(t, "socket:"); got > sockets {
+			t.Errorf("%d sockets, want no more than the %d that there were before", got, sockets)
 		}
 	}
 }
