@@ -131,7 +131,7 @@ func runSchedule(t *testing.T, seed uint64, history int, opts []hailtest.Option)
 	for id := range 4 {
 		a := &actor{s, id, 0, rand.New(rand.NewPCG(seed, uint64(id)))}
 		actors.Go(func() {
-			for range 150 {
+			for range 120 {
 				a.step()
 			}
 		})
