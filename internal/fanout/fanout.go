@@ -44,7 +44,7 @@ type Config struct {
 	// compressing is tried.
 	Deflate     bool
 	DeflateFrom int
-	// Hidden is a topic that [Hub.Topics] leaves out.
+	// Hidden is a topic that [Hub.Topics] leaves out, and that has no history.
 	Hidden string
 }
 
@@ -116,6 +116,9 @@ func New(cfg Config) *Hub {
 // now returns the time since the start, which no change of the clock disturbs.
 func (h *Hub) now() time.Duration { return time.Since(h.start) }
 
+// keeps reports whether the topic has a history.
+func (h *Hub) keeps(name string) bool { return h.history && name != h.cfg.Hidden }
+
 // Order returns the latest number of a message. Whoever takes a cursor's messages after it sees every
 // message that has this number or a smaller one.
 func (h *Hub) Order() uint64 { return h.order.Load() }
@@ -174,7 +177,7 @@ func (h *Hub) publish(name string, m *message, want uint64) (seq uint64, ok bool
 	}
 	for !h.closed.Load() {
 		var t *topic
-		if h.history {
+		if h.keeps(name) {
 			t = h.open(name)
 		} else if t, seq, ok = h.findOr(name, want); t == nil {
 			return seq, ok, nil
@@ -230,7 +233,7 @@ func (h *Hub) Topics() iter.Seq2[string, int] {
 		h.topics.each(func(t *topic) (int, bool) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			heard := t.subs > 0 || h.history && !t.emptyLocked()
+			heard := t.subs > 0 || t.history && !t.emptyLocked()
 			return int(t.subs), heard && t.name != h.cfg.Hidden
 		}, yield)
 	}

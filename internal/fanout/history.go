@@ -128,7 +128,7 @@ func (t *topic) sinceLocked(seq uint64) (from uint64, complete bool) {
 		return next, seq >= t.floor
 	}
 	from = l.first
-	if t.hub.history {
+	if t.history {
 		from = t.historyLocked()
 	}
 	floor := t.floor

@@ -157,24 +157,24 @@ func (l *log) free() {
 }
 
 // tailFor returns the chunk that m, the message of index next, goes to.
-func (l *log) tailFor(m *message, next uint64, deflated bool, h *Hub) *chunk {
+func (l *log) tailFor(m *message, next uint64, deflated bool, t *topic) *chunk {
 	if n := len(l.chunks); n > 0 && l.chunks[n-1].fits(m, deflated) {
 		return l.chunks[n-1]
 	}
-	frame := wire.FrameSize(len(m.payload))
+	most, frame := t.hub.maxChunk, wire.FrameSize(len(m.payload))
 	size := max(minChunk, growth*l.bytes)
-	if !h.history {
+	if !t.history {
 		// Nothing is kept for long, so what was needed may be needed again.
 		size = max(size, l.peak, int(l.hint))
 	}
-	size = max(min(size, h.maxChunk), frame)
-	if frame > h.maxChunk {
+	size = max(min(size, most), frame)
+	if frame > most {
 		size += frame / roomPart
 	}
 	ch := newChunk(next, size, frame)
 	if m.deflated != nil {
 		// What is not shorter is not compressed, so the second stream needs no more than the first.
-		ch.deflated = make([]byte, 0, max(m.deflatedSize(), min(size, h.maxChunk)))
+		ch.deflated = make([]byte, 0, max(m.deflatedSize(), min(size, most)))
 	}
 	l.chunks = append(l.chunks, ch)
 	return ch

@@ -50,7 +50,7 @@ type todo struct {
 
 // publishedLocked takes note of a message.
 func (t *topic) publishedLocked() (d todo) {
-	if t.hub.history && !t.emptyLocked() && !t.aging {
+	if t.history && !t.emptyLocked() && !t.aging {
 		t.aging, d.age = true, true
 	}
 	if len(t.cursors) > 0 {

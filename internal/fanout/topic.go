@@ -14,9 +14,10 @@ import (
 // topic is created by the first to subscribe, or to publish where there is history, and gone when it has neither
 // cursors nor messages. Its messages have indices: 0, 1, 2 and so on.
 type topic struct {
-	hub  *Hub
-	name string
-	link *topic // the queue's
+	hub     *Hub
+	name    string
+	history bool   // see [Config]
+	link    *topic // the queue's
 
 	// head is twice the index of the next message, and one more while it is being appended. A cursor that
 	// is at it needs no lock to know that it has nothing to take: the mark stands before the number is
@@ -58,7 +59,7 @@ func (t *topic) emptyLocked() bool { return t.firstLocked() == t.next() }
 
 // keepsDeflated reports whether messages are kept compressed too.
 func (t *topic) keepsDeflated() bool {
-	return t.wants.Load() > 0 || t.hub.history && t.hub.cfg.Deflate
+	return t.wants.Load() > 0 || t.history && t.hub.cfg.Deflate
 }
 
 // appendLocked appends a message. Its number is taken here, so that numbers rise in the log.
@@ -78,10 +79,10 @@ func (t *topic) appendLocked(m *message, want uint64) (seq uint64, ok bool) {
 	if !keeps || h.cfg.MaxBytes > 0 && wire.FrameSize(len(m.payload))+m.deflatedSize() > h.cfg.MaxBytes {
 		m.deflated = nil
 	}
-	ch := l.tailFor(m, next, keeps, h)
+	ch := l.tailFor(m, next, keeps, t)
 	before := ch.before(len(ch.entries))
 	ch.add(m, seq)
-	if h.history {
+	if t.history {
 		ch.times = append(ch.times, h.now())
 	}
 	size := ch.before(len(ch.entries)) - before
@@ -132,7 +133,7 @@ func (t *topic) settleLocked(low uint64) {
 // historyLocked returns the index from which on messages are kept whether they are read or not.
 func (t *topic) historyLocked() uint64 {
 	next := t.next()
-	if !t.hub.history || t.log == nil {
+	if !t.history || t.log == nil {
 		return next
 	}
 	from := t.log.first

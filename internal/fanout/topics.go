@@ -68,7 +68,7 @@ func (h *Hub) open(name string) *topic {
 		s.byName = make(map[string]*topic)
 	}
 	// The caller's string may be a piece of a large one.
-	t := &topic{hub: h, name: strings.Clone(name), floor: h.order.Load()}
+	t := &topic{hub: h, name: strings.Clone(name), history: h.keeps(name), floor: h.order.Load()}
 	s.byName[t.name] = t
 	return t
 }
