@@ -12,7 +12,7 @@ import (
 )
 
 // Options are a Server's limits and policies. The zero value of each field stands for its default, a negative number
-// or duration turns the limit off. They are read once, by the Server's first request, Shutdown or Close.
+// or duration turns the limit off. They are read once, by the Server's first request, publish, Shutdown or Close.
 type Options struct {
 	// Origins are the origins, besides the request's own host, from which browsers may connect
 	// (RFC 6455 section 10.2). A pattern is a host, such as "example.com" or "*.example.com:8443",

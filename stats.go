@@ -12,7 +12,8 @@ import (
 )
 
 // Stats are a Server's counters since its start, but for Open. They are read one after
-// the other, so they need not fit together to the last message.
+// the other, so they need not fit together to the last message. Undelivered includes what a slow consumer has published
+// itself where its topic has dropped that.
 type Stats struct {
 	Open        int              // connections that are open now, as Server.Len has them
 	Accepted    uint64           // handshakes that became connections

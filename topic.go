@@ -103,7 +103,8 @@ func (c *Conn) Subscribe(topics ...string) error {
 // number seq, as far as Options.History has it. [Server.PublishSeq] tells a message its number, by which a client that
 // comes back says what it had last; one that is new has 0.
 //
-// complete reports whether that was everything. If not, the client has to get what it lacks elsewhere.
+// complete reports whether that is known to be everything. If not, the client has to get what it lacks elsewhere. For 0
+// it is false, and where the topic has been without messages and subscribers since then it may be.
 // Where the connection is on the topic already, nothing is delivered again, and complete is false.
 func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err error) {
 	if err := c.server.checkTopic(topic); err != nil {
