@@ -18,6 +18,7 @@ test: ## Test every module
 	go test -run Allocations . ./internal/...
 	go test ./hostile
 	go test -tags hailfault $(race) -v -run Soak ./soak
+	$(if $(race),go test -tags hailfault -v -run Soak ./soak)
 
 lint: ## Check every module: gofmt, vet, staticcheck; build the library for other systems
 	@scripts/lint.sh
@@ -34,8 +35,9 @@ microbench: ## Run the library's own benchmarks, with allocations
 fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-soak: ## Run random peers and faults against a model for SOAKTIME (2m), from SOAKSEED (random)
+soak: ## Run random peers and faults against a model for twice SOAKTIME (2m), from SOAKSEED (random)
 	go test -tags hailfault $(race) -timeout 0 -v -run Soak ./soak -soak $(SOAKTIME) -seed $(SOAKSEED)
+	$(if $(race),go test -tags hailfault -timeout 0 -v -run Soak ./soak -soak $(SOAKTIME) -seed $(SOAKSEED))
 
 vuln: ## Look for known vulnerabilities in what is imported; needs the network
 	@scripts/each.sh go tool -modfile="$(CURDIR)/tools/go.mod" govulncheck ./...
