@@ -82,6 +82,8 @@ func (c *Conn) send(m Message, wait bool) error {
 		return nil
 	case link.ErrFull:
 		return c.server.queueFull
+	case link.ErrStuck:
+		return c.server.queueStuck
 	case link.ErrTooLarge:
 		return c.server.tooLarge
 	default:

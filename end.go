@@ -145,7 +145,7 @@ func (c *Conn) callbackFailed(err error) {
 	if isEndOf(c, err) {
 		return // whatever ends the connection tells why
 	}
-	if errors.Is(err, ErrQueueFull) && c.stalled() {
+	if errors.Is(err, ErrQueueFull) && c.stalled(err) {
 		c.lose(CauseWriteTimeout, errNoProgress)
 		return // it was only a matter of who noticed first
 	}
@@ -159,10 +159,10 @@ func (c *Conn) callbackFailed(err error) {
 	c.fail(info, false)
 }
 
-// stalled reports whether the peer has taken nothing for WriteTimeout.
-func (c *Conn) stalled() bool {
+// stalled reports whether the peer has taken nothing for WriteTimeout, as far as the clock or an error of Send says.
+func (c *Conn) stalled(err error) bool {
 	limit, stall := c.server.options.WriteTimeout, c.link.Stamps.Stall.Get()
-	return limit > 0 && stall != 0 && c.server.clock.Present()-stall >= limit
+	return limit > 0 && stall != 0 && (c.server.clock.Present()-stall >= limit || errors.Is(err, c.server.queueStuck))
 }
 
 func (c *Conn) isEnding() bool {

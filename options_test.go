@@ -1179,6 +1179,22 @@ func (c lateConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
+// lateSweep connects a peer at which s's sweep, when it has pinged it, stays for so long, once. When it does, late is closed.
+func lateSweep(t *testing.T, s *hail.Server, stays time.Duration) (late chan struct{}) {
+	t.Helper()
+	late = make(chan struct{})
+	var once sync.Once
+	hailtest.Dial(t, s, "/", hailtest.Timeout(time.Hour), hailtest.Wrap(func(nc net.Conn) net.Conn {
+		return lateConn{nc, func() {
+			once.Do(func() {
+				close(late)
+				time.Sleep(stays)
+			})
+		}}
+	}))
+	return late
+}
+
 // TestTimeoutsAreNotEarlyWhenTheSweepIsLate has a sweep that takes a minute, at the end of which each timeout begins to count.
 func TestTimeoutsAreNotEarlyWhenTheSweepIsLate(t *testing.T) {
 	t.Parallel()
@@ -1204,20 +1220,11 @@ func TestTimeoutsAreNotEarlyWhenTheSweepIsLate(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, e := observed(hail.Handler{})
 				s := &hail.Server{Handler: h, Options: options}
-				late := make(chan struct{})
-				var once sync.Once
-				hailtest.Dial(t, s, "/", hailtest.Timeout(time.Hour), hailtest.Wrap(func(nc net.Conn) net.Conn {
-					return lateConn{nc, func() {
-						once.Do(func() {
-							close(late)
-							time.Sleep(sweepIsLate)
-						})
-					}}
-				}))
+				late := lateSweep(t, s, sweepIsLate)
 				<-e.conns
 				p := hailtest.Dial(t, s, "/", hailtest.Timeout(time.Hour))
 				c := <-e.conns
-				<-late // with the first ping
+				<-late
 				time.Sleep(sweepIsLate - limit/10)
 				start := time.Now()
 				tc.act(p, c)
@@ -1231,6 +1238,32 @@ func TestTimeoutsAreNotEarlyWhenTheSweepIsLate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSendGivesUpWhenTheSweepIsLate has Send wait for WriteTimeout in vain, half of that behind a sweep that comes late: whoever
+// notices, the cause is the same.
+func TestSendGivesUpWhenTheSweepIsLate(t *testing.T) {
+	t.Parallel()
+	const limit, sweepIsLate = time.Second, time.Minute
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error {
+			for {
+				if err := c.Send(hail.Binary(noise(10_000))); err != nil {
+					return err
+				}
+			}
+		}})
+		s := &hail.Server{Handler: h, Options: hail.Options{WriteTimeout: limit, SendQueue: 100_000}}
+		late := lateSweep(t, s, sweepIsLate)
+		<-e.conns
+		p := hailtest.Dial(t, s, "/", opts...)
+		<-e.conns
+		<-late
+		time.Sleep(sweepIsLate - limit/2)
+		p.Stall()
+		p.Send(hail.Text("go"))
+		checkClosed(t, <-e.closed, hail.StatusAbnormalClosure, hail.CauseWriteTimeout, false)
+	})
 }
 
 // TestPingsGoOn has a peer do nothing but answer pings. Over TCP the system may still count a ping as unsent when it has

@@ -89,7 +89,7 @@ func (c *Conn) compresses(n int) bool {
 // reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
 func (c *Conn) reserve(size int, wait bool) error {
 	o := &c.out
-	limit := c.cfg.SendQueue
+	limit, begin := c.cfg.SendQueue, c.cfg.Clock.Now()
 	var timeout <-chan time.Time
 	for {
 		switch {
@@ -120,6 +120,9 @@ func (c *Conn) reserve(size int, wait bool) error {
 			o.mu.Lock()
 		case <-timeout:
 			o.mu.Lock()
+			if stall := c.Stamps.Stall.Get(); stall != 0 && stall <= begin {
+				return ErrStuck
+			}
 			return ErrFull
 		}
 	}

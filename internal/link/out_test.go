@@ -426,7 +426,7 @@ func TestStalledPeer(t *testing.T) {
 	})
 	bubble("full after SendWait", limited, func(t *testing.T, s *side, _ *far, _ int) {
 		start := time.Now()
-		wantErr(t, "Send", s.Send(wire.Fin|wire.Binary, message, true), link.ErrFull)
+		wantErr(t, "Send", s.Send(wire.Fin|wire.Binary, message, true), link.ErrStuck)
 		wantAfter(t, start, 3*time.Second)
 	})
 	bubble("a wait that makes no room counts on", limited, func(t *testing.T, s *side, peer *far, _ int) {
@@ -435,6 +435,7 @@ func TestStalledPeer(t *testing.T) {
 		go func() { result <- s.Send(wire.Fin|wire.Binary, make([]byte, 9000), true) }()
 		for range 2 {
 			time.Sleep(time.Second)
+			s.clock.Tick(time.Hour)
 			io.ReadFull(peer.nc, make([]byte, 100)) // wakes it, in vain
 		}
 		wantErr(t, "Send", <-result, link.ErrFull)
