@@ -41,7 +41,7 @@ func TestControlFloods(t *testing.T) {
 					OnClose: func(_ *hail.Conn, info hail.CloseInfo) { ended <- info },
 				}}
 				// Over TCP a client that does not read loses acknowledgements too, and stalls by itself.
-				c := dial(t, listen(t, "unix", kind, s, func() { s.Close() }))
+				c := dial(t, kind, listen(t, "unix", kind, s, func() { s.Close() }))
 				c.upgrade()
 				bounds{floodHeap, floodGoroutines, floodTime}.hold(t, func(look func(func() bool)) {
 					b := repeat(frame(true, tc.op, payload), 100)

@@ -42,19 +42,19 @@ func TestDeflateBombs(t *testing.T) {
 	for kind := range transports {
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, ReadLimit: limit, CloseTimeout: bombTime})
-			peers := tg.crowd(t, conns, hailtest.Compression())
-			bounds{conns*heapEach + 128<<10, 3 + conns, bombTime}.hold(t, func(look func(func() bool)) {
-				for _, p := range peers {
-					p.Write(bomb)
+			clients := tg.crowd(t, conns, deflates)
+			bounds{conns*(heapEach+heapOf(kind)) + 128<<10, 3 + conns, bombTime}.hold(t, func(look func(func() bool)) {
+				for _, c := range clients {
+					c.write(bomb)
 				}
-				for _, p := range peers {
-					if f := p.ReadFrame(); f.CloseError().Code != hail.StatusMessageTooBig {
-						t.Errorf("got %v, want a close frame with 1009", f)
+				for _, c := range clients {
+					if code := c.closing(); code != hail.StatusMessageTooBig {
+						t.Errorf("got a close frame with %v, want 1009", code)
 					}
 				}
 				look(tg.stands)
-				for _, p := range peers {
-					p.Reset()
+				for _, c := range clients {
+					c.reset()
 				}
 				tg.ends(t, conns, hail.CauseReadLimit)
 			})
@@ -77,22 +77,24 @@ func TestDeflateBlocksWithoutContent(t *testing.T) {
 		"final, behind a full window":    full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", sent/2),
 		"final, as much as the limit is": full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", 64<<10/2),
 	} {
-		t.Run(name, func(t *testing.T) {
-			tg := serve(t, "epoll", hail.Handler{}, hail.Options{Compression: true, CloseTimeout: blockTime})
-			p := tg.connect(t, hailtest.Compression())
-			bounds{128 << 10, 3, blockTime}.hold(t, func(look func(func() bool)) {
-				for part := range slices.Chunk(deflated([]byte(payload)), 32<<10) {
-					if _, err := p.NetConn().Write(part); err != nil {
-						break // the server may have refused by the header, and gone
+		for kind := range transports {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, CloseTimeout: blockTime})
+				c := tg.connect(t, deflates)
+				bounds{128<<10 + heapOf(kind), 3, blockTime}.hold(t, func(look func(func() bool)) {
+					for part := range slices.Chunk(deflated([]byte(payload)), 32<<10) {
+						if _, err := c.nc.Write(part); err != nil {
+							break // the server may have refused by the header, and gone
+						}
 					}
-				}
-				if f := p.ReadFrame(); f.CloseError().Code != hail.StatusMessageTooBig {
-					t.Errorf("got %v, want a close frame with 1009", f)
-				}
-				look(tg.stands)
-				p.Reset()
-				tg.ends(t, 1, hail.CauseReadLimit)
+					if code := c.closing(); code != hail.StatusMessageTooBig {
+						t.Errorf("got a close frame with %v, want 1009", code)
+					}
+					look(tg.stands)
+					c.reset()
+					tg.ends(t, 1, hail.CauseReadLimit)
+				})
 			})
-		})
+		}
 	}
 }

@@ -37,17 +37,17 @@ func TestFragments(t *testing.T) {
 					got <- m.Data
 					return nil
 				}}, hail.Options{ReadLimit: tc.limit, CloseTimeout: 100 * time.Millisecond})
-				p := tg.connect(t)
-				bounds{fragmentHeap, fragmentGoroutines, fragmentTime}.hold(t, func(look func(func() bool)) {
+				c := tg.connect(t)
+				bounds{fragmentHeap + heapOf(kind), fragmentGoroutines, fragmentTime}.hold(t, func(look func(func() bool)) {
 					part := repeat(frame(false, hailtest.OpContinuation, []byte(tc.part)), 1000)
-					p.Write(frame(false, hailtest.OpBinary, nil))
+					c.write(frame(false, hailtest.OpBinary, nil))
 					for i := range manyFragments / 1000 {
-						p.Write(part)
+						c.write(part)
 						if i == manyFragments/2000 {
 							look(tg.stands)
 						}
 					}
-					p.Write(frame(true, hailtest.OpContinuation, nil))
+					c.write(frame(true, hailtest.OpContinuation, nil))
 					if tc.want != 0 {
 						tg.ends(t, 1, hail.CauseReadLimit)
 						return
@@ -68,13 +68,13 @@ func TestFragmentsWithoutEnd(t *testing.T) {
 	for kind := range transports {
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{}, hail.Options{MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
-			p := tg.connect(t)
-			bounds{256 << 10, fragmentGoroutines + 1, 2*(messageTimeout+closeTimeout) + time.Second}.hold(t, func(look func(func() bool)) {
-				p.Write(frame(false, hailtest.OpText, nil))
+			c := tg.connect(t)
+			bounds{256<<10 + heapOf(kind), fragmentGoroutines + 1, 2*(messageTimeout+closeTimeout) + time.Second}.hold(t, func(look func(func() bool)) {
+				c.write(frame(false, hailtest.OpText, nil))
 				flooding := make(chan struct{})
 				go func() { // ends when the server cuts the connection; waited for below
 					defer close(flooding)
-					flood(t, p.NetConn(), repeat(frame(false, hailtest.OpContinuation, nil), 1000))
+					flood(t, c.nc, repeat(frame(false, hailtest.OpContinuation, nil), 1000))
 				}()
 				until(t, "the flood", func() bool { return tg.server.Stats().BytesIn > 100_000 })
 				look(tg.stands)

@@ -57,11 +57,14 @@ func TestHeaders(t *testing.T) {
 			r := request(t)
 			r.Header.Set(tc.header, tc.value)
 			w := httptest.NewRecorder()
-			before, start := allocated(), time.Now()
+			goroutines, before, start := runtime.NumGoroutine(), allocated(), time.Now()
 			s.ServeHTTP(w, r)
 			took, n := time.Since(start), allocated()-before
 			if most := uint64(amplification*size + any); n > most {
 				t.Errorf("allocated %d bytes, want at most %d", n, most)
+			}
+			if n := runtime.NumGoroutine() - goroutines; n > 0 {
+				t.Errorf("%d goroutines are left, want none", n)
 			}
 			if took > headerTime {
 				t.Errorf("took %v, want at most %v", took, headerTime)
@@ -114,10 +117,10 @@ func TestHeaderFloods(t *testing.T) {
 			}
 			bounds{floodHeap, 2, floodTime}.hold(t, func(look func(func() bool)) {
 				for range conns {
-					c := dial(t, tg.addr)
+					c := dial(t, "epoll", tg.addr)
 					go func() { // ends with the connection
 						io.WriteString(c.nc, b.String())
-						c.nc.(*net.TCPConn).CloseWrite()
+						c.tcp.(*net.TCPConn).CloseWrite()
 					}()
 					if resp, err := http.ReadResponse(c.br, nil); err == nil && resp.StatusCode < 400 {
 						t.Errorf("got %s, want a refusal", resp.Status)

@@ -3,13 +3,17 @@ package hostile_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"io"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
+	"runtime/metrics"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,20 +72,40 @@ func settle(measure func() int, most int, goesOn func() bool) int {
 	return n
 }
 
-// heap returns the bytes in use, without garbage and what pools keep.
+// heap returns the bytes in use, without garbage, also such as has come since, and what pools keep.
 func heap() int {
 	runtime.GC()
 	runtime.GC() // a pool's second chance
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return int(live[0].Value.Uint64())
 }
 
-// transports are the two kinds of sockets that the server has.
+// transports are the kinds of connections that the server has: over epoll it holds no goroutine for one that is idle, over
+// the others it does.
 var transports = map[string]func(net.Listener) net.Listener{
 	"epoll":     func(ln net.Listener) net.Listener { return ln },
 	"goroutine": func(ln net.Listener) net.Listener { return opaque{ln} },
+	"tls": func(ln net.Listener) net.Listener {
+		return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+	},
 }
+
+// heapOf is what a connection of the kind takes besides while bytes go over it, at both its ends, which are in this process:
+// crypto/tls has a buffer for a record at each.
+func heapOf(kind string) int {
+	if kind == "tls" {
+		return 2 * 20 << 10
+	}
+	return 0
+}
+
+// certificate is the one that httptest has.
+var certificate = sync.OnceValue(func() tls.Certificate {
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return s.TLS.Certificates[0]
+})
 
 // opaque hides from the server what kind of connections it accepts.
 type opaque struct{ net.Listener }
@@ -98,6 +122,7 @@ func (l opaque) Accept() (net.Conn, error) {
 
 // target is a server under attack.
 type target struct {
+	kind   string
 	server *hail.Server
 	addr   string
 	closed chan hail.CloseInfo
@@ -108,7 +133,7 @@ var quiet = slog.New(slog.DiscardHandler)
 // serve runs a server on a loopback port until the test's end. Of h, OnClose is taken.
 func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
 	t.Helper()
-	tg := &target{closed: make(chan hail.CloseInfo, 20_000)}
+	tg := &target{kind: kind, closed: make(chan hail.CloseInfo, 20_000)}
 	h.OnClose = func(_ *hail.Conn, info hail.CloseInfo) { tg.closed <- info }
 	if h.OnConnect == nil {
 		h.OnConnect = func(*hail.Conn, *http.Request) error { return nil }
@@ -150,20 +175,23 @@ func listen(t *testing.T, network, kind string, h http.Handler, stop func()) str
 	return ln.Addr().String()
 }
 
-// connect opens a connection whose peer does nothing by itself.
-func (tg *target) connect(t *testing.T, opts ...hailtest.Option) *hailtest.Peer {
+// connect opens a connection whose client does nothing by itself.
+func (tg *target) connect(t *testing.T, opts ...option) *client {
 	t.Helper()
-	return hailtest.DialURL(t, "ws://"+tg.addr+"/", append(opts, hailtest.Raw(), hailtest.Timeout(ample))...)
+	c := dial(t, tg.kind, tg.addr)
+	c.upgrade(opts...)
+	t.Cleanup(c.reset)
+	return c
 }
 
 // crowd opens n of them.
-func (tg *target) crowd(t *testing.T, n int, opts ...hailtest.Option) []*hailtest.Peer {
+func (tg *target) crowd(t *testing.T, n int, opts ...option) []*client {
 	t.Helper()
-	peers := make([]*hailtest.Peer, n)
-	for i := range peers {
-		peers[i] = tg.connect(t, opts...)
+	clients := make([]*client, n)
+	for i := range clients {
+		clients[i] = tg.connect(t, opts...)
 	}
-	return peers
+	return clients
 }
 
 // await returns what comes from the channel.

@@ -3,10 +3,6 @@ package hostile_test
 // Resets at every stage of a connection's life.
 
 import (
-	"bufio"
-	"io"
-	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -15,57 +11,6 @@ import (
 	"example.com/hail"
 	"example.com/hail/hailtest"
 )
-
-const handshake = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-
-// client is a TCP connection, by hand.
-type client struct {
-	t  *testing.T
-	nc net.Conn
-	br *bufio.Reader
-}
-
-func dial(t *testing.T, addr string) *client {
-	t.Helper()
-	network := "tcp"
-	if strings.HasPrefix(addr, "/") {
-		network = "unix"
-	}
-	nc, err := net.Dial(network, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc.SetDeadline(time.Now().Add(ample))
-	return &client{t, nc, bufio.NewReader(nc)}
-}
-
-func (c *client) write(b []byte) { c.nc.Write(b) }
-
-// upgrade does the handshake, and returns behind the answer.
-func (c *client) upgrade() {
-	c.t.Helper()
-	io.WriteString(c.nc, handshake)
-	resp, err := http.ReadResponse(c.br, nil)
-	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		c.t.Fatalf("handshake: got %v, %v, want 101", resp, err)
-	}
-}
-
-// take reads n bytes of what the server sends.
-func (c *client) take(n int) {
-	c.t.Helper()
-	if _, err := io.ReadFull(c.br, make([]byte, n)); err != nil {
-		c.t.Fatalf("read: %v", err)
-	}
-}
-
-func (c *client) reset() {
-	if nc, ok := c.nc.(*net.TCPConn); ok {
-		nc.SetLinger(0)
-	}
-	c.nc.Close()
-}
 
 func TestResets(t *testing.T) {
 	const (
@@ -84,7 +29,7 @@ func TestResets(t *testing.T) {
 	}{
 		{"before the request", func(*client) {}, true},
 		{"in the request", func(c *client) { c.write([]byte(handshake)[:60]) }, true},
-		{"behind the handshake", (*client).upgrade, false},
+		{"behind the handshake", func(c *client) { c.upgrade() }, false},
 		{"in the greeting", func(c *client) { c.upgrade(); c.take(3) }, false},
 		{"in a header", func(c *client) { c.upgrade(); c.write(text[:1]) }, false},
 		{"in a mask", func(c *client) { c.upgrade(); c.write(text[:4]) }, false},
@@ -114,11 +59,11 @@ func TestResets(t *testing.T) {
 				OnConnect: hail.Greet(hail.Text(hail.DefaultGreeting)),
 				OnMessage: obey,
 			}, hail.Options{WriteTimeout: 5 * time.Second, CloseTimeout: 5 * time.Second})
-			dial(t, tg.addr).reset() // what is made once is made
+			dial(t, kind, tg.addr).reset() // what is made once is made
 			bounds{keptHeap, 2, resetTime}.hold(t, func(look func(func() bool)) {
 				for _, stage := range stages {
 					for range times {
-						c := dial(t, tg.addr)
+						c := dial(t, kind, tg.addr)
 						stage.do(c)
 						c.reset()
 					}

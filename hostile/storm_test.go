@@ -72,30 +72,54 @@ func TestDrainIsSpread(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreSpread looks at when clients that are over MaxConns are told to come back.
+// TestRefusalsAreSpread looks at when clients that are refused are told to come back.
 func TestRefusalsAreSpread(t *testing.T) {
 	t.Parallel()
-	const refused, seconds = 10_000, 5
-	s := &hail.Server{Options: hail.Options{Logger: quiet, MaxConns: 1}}
-	first := newStormConn(make(chan time.Time, 1))
-	s.ServeHTTP(&stormWriter{conn: first}, request(t))
-	got := map[int]int{}
-	for range refused {
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, request(t))
-		after, err := strconv.Atoi(w.Header().Get("Retry-After"))
-		if w.Code != http.StatusServiceUnavailable || err != nil || after < 1 || after > seconds {
-			t.Fatalf("got status %d and Retry-After %q, want 503 and a number from 1 to %d", w.Code, w.Header().Get("Retry-After"), seconds)
-		}
-		got[after]++
-	}
-	for after := 1; after <= seconds; after++ {
-		if n, want := got[after], refused/seconds; n < want*8/10 || n > want*12/10 {
-			t.Errorf("%d of %d are told to come back after %d s, want about %d", n, refused, after, want)
-		}
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
+	for name, tc := range map[string]struct {
+		options hail.Options
+		ends    bool // the server has begun to shut down
+		status  int
+	}{
+		"over MaxConns":      {hail.Options{MaxConns: 1}, false, http.StatusServiceUnavailable},
+		"over MaxConnsPerIP": {hail.Options{MaxConnsPerIP: 1}, false, http.StatusTooManyRequests},
+		"in a shutdown":      {hail.Options{CloseTimeout: time.Minute}, true, http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const refused, seconds = 10_000, 5
+			tc.options.Logger = quiet
+			s := &hail.Server{Options: tc.options}
+			first := newStormConn(make(chan time.Time, 1))
+			s.ServeHTTP(&stormWriter{conn: first}, request(t))
+			if tc.ends {
+				first.answers = false // so the server drains until Close
+				shutdown := make(chan struct{})
+				go func() { // ends with Close; waited for below
+					defer close(shutdown)
+					s.Shutdown(t.Context())
+				}()
+				<-first.times // the close frame
+				defer func() { <-shutdown }()
+			}
+			got := map[int]int{}
+			for range refused {
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, request(t))
+				after, err := strconv.Atoi(w.Header().Get("Retry-After"))
+				if w.Code != tc.status || err != nil || after < 1 || after > seconds {
+					t.Fatalf("got status %d and Retry-After %q, want %d and a number from 1 to %d", w.Code, w.Header().Get("Retry-After"), tc.status, seconds)
+				}
+				got[after]++
+			}
+			for after := 1; after <= seconds; after++ {
+				if n, want := got[after], refused/seconds; n < want*8/10 || n > want*12/10 {
+					t.Errorf("%d of %d are told to come back after %d s, want about %d", n, refused, after, want)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -112,14 +136,15 @@ func (w *stormWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) { return w.c
 // stormConn is the connection of a client that answers the close frame, without a goroutine of its own.
 type stormConn struct {
 	net.Conn
-	times  chan<- time.Time
-	answer chan []byte // the client's close frame
-	closed chan struct{}
-	once   sync.Once
+	times   chan time.Time
+	answers bool
+	answer  chan []byte // the client's close frame
+	closed  chan struct{}
+	once    sync.Once
 }
 
-func newStormConn(times chan<- time.Time) *stormConn {
-	return &stormConn{times: times, answer: make(chan []byte, 1), closed: make(chan struct{})}
+func newStormConn(times chan time.Time) *stormConn {
+	return &stormConn{times: times, answers: true, answer: make(chan []byte, 1), closed: make(chan struct{})}
 }
 
 func (c *stormConn) Read(p []byte) (int, error) {
@@ -134,7 +159,9 @@ func (c *stormConn) Read(p []byte) (int, error) {
 func (c *stormConn) Write(p []byte) (int, error) {
 	if len(p) > 0 && p[0] == 0x80|byte(hailtest.OpClose) {
 		c.times <- time.Now()
-		c.answer <- hailtest.CloseFrame(hail.StatusGoingAway, "").Bytes()
+		if c.answers {
+			c.answer <- hailtest.CloseFrame(hail.StatusGoingAway, "").Bytes()
+		}
 	}
 	return len(p), nil
 }

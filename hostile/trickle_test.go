@@ -86,17 +86,17 @@ func TestMessagesThatTrickle(t *testing.T) {
 		for kind := range transports {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
-				peers := tg.crowd(t, conns, hailtest.Compression())
-				if kind == "goroutine" {
+				clients := tg.crowd(t, conns, deflates)
+				if kind != "epoll" {
 					tc.goroutines = conns
 				}
-				bounds{conns * tc.heap, tc.goroutines, 6*messageTimeout + closeTimeout}.hold(t, func(look func(func() bool)) {
+				bounds{conns * (tc.heap + heapOf(kind)), tc.goroutines, 6*messageTimeout + closeTimeout}.hold(t, func(look func(func() bool)) {
 					tick := time.NewTicker(20 * time.Millisecond)
 					defer tick.Stop()
 					// As long as a byte goes out: behind the last the message is not whole.
 					for i := range len(tc.bytes) - 1 {
-						for _, p := range peers {
-							p.NetConn().Write(tc.bytes[i : i+1])
+						for _, c := range clients {
+							c.write(tc.bytes[i : i+1])
 						}
 						if i == min(10, len(tc.bytes)-2) {
 							look(tg.stands)

@@ -1,0 +1,103 @@
+package hostile_test
+
+// The attackers' connections, by hand.
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+const handshake = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+
+// client is one, over TLS or not.
+type client struct {
+	t   *testing.T
+	nc  net.Conn
+	tcp net.Conn // below TLS
+	br  *bufio.Reader
+}
+
+// option is what a client does besides in its handshake.
+type option func(c *client, header *string)
+
+// deflates offers compression.
+func deflates(_ *client, header *string) {
+	*header += "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+}
+
+// little has the system keep few of the bytes that the client has not read.
+func little(c *client, _ *string) { c.tcp.(*net.TCPConn).SetReadBuffer(16 << 10) }
+
+func dial(t *testing.T, kind, addr string) *client {
+	t.Helper()
+	network := "tcp"
+	if strings.HasPrefix(addr, "/") {
+		network = "unix"
+	}
+	tcp, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := tcp
+	if kind == "tls" {
+		nc = tls.Client(tcp, &tls.Config{InsecureSkipVerify: true})
+	}
+	nc.SetDeadline(time.Now().Add(ample))
+	return &client{t, nc, tcp, bufio.NewReader(nc)}
+}
+
+// write writes b, or what the server takes of it before it ends the connection.
+func (c *client) write(b []byte) { c.nc.Write(b) }
+
+// upgrade does the handshake, and returns behind the answer.
+func (c *client) upgrade(opts ...option) {
+	c.t.Helper()
+	header := strings.TrimSuffix(handshake, "\r\n")
+	for _, opt := range opts {
+		opt(c, &header)
+	}
+	io.WriteString(c.nc, header+"\r\n")
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		c.t.Fatalf("handshake: got %v, %v, want 101", resp, err)
+	}
+}
+
+// take reads n bytes of what the server sends.
+func (c *client) take(n int) []byte {
+	c.t.Helper()
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c.br, b); err != nil {
+		c.t.Fatalf("read: %v", err)
+	}
+	return b
+}
+
+// closing reads a close frame, and nothing before it, and returns its code.
+func (c *client) closing() hail.StatusCode {
+	c.t.Helper()
+	head := c.take(2)
+	if head[0] != 0x80|byte(hailtest.OpClose) || head[1] < 2 {
+		c.t.Fatalf("got a frame that begins with % x, want a close frame with a code", head)
+	}
+	return hail.StatusCode(binary.BigEndian.Uint16(c.take(int(head[1]))))
+}
+
+// reset ends the connection without a word, also one that has ended.
+func (c *client) reset() {
+	if nc, ok := c.tcp.(*net.TCPConn); ok {
+		nc.SetLinger(0)
+	}
+	c.tcp.Close()
+}
