@@ -90,8 +90,14 @@ func (b *board) open(name string, back int) *feed {
 
 // join lets a link listen to a topic.
 func (b *board) join(s *side, name string, back int) (f *feed, err error) {
-	err = s.Listen(name, -1, "", func() link.Feed {
+	return b.joinWith(s.Conn, name, back, func(*feed) {})
+}
+
+// joinWith does so, and calls opened with the feed before anything of it is written.
+func (b *board) joinWith(c *link.Conn, name string, back int, opened func(*feed)) (f *feed, err error) {
+	err = c.Listen(name, -1, "", func() link.Feed {
 		f = b.open(name, back)
+		opened(f)
 		return f
 	})
 	return f, err
