@@ -328,6 +328,22 @@ func (f *feeds) nextBytes(o *out) []byte {
 		f.source = restSource
 		return f.rest
 	}
+	if f.source == ownSource && o.off > 0 && o.off == o.ctlEnd && o.ctl.len() > 0 && !o.ending {
+		// Control frames were written last. More of them wait for something else: a peer that pings without end would
+		// get nothing but pongs.
+		ctl := o.ctl
+		o.ctl = nil
+		p := f.nextInOrder(o)
+		o.ctl = ctl
+		if p != nil {
+			return p
+		}
+	}
+	return f.nextInOrder(o)
+}
+
+// nextInOrder returns own frames, or published ones that go before them.
+func (f *feeds) nextInOrder(o *out) []byte {
 	own := o.nextOwn()
 	if len(own) == 0 {
 		if o.last {

@@ -345,6 +345,46 @@ func TestControlAroundTheFirstFeed(t *testing.T) {
 	}
 }
 
+// TestPingsDoNotStarveFeeds has a ping arrive during each write: between the pongs what is published goes on, and what is
+// queued behind it.
+func TestPingsDoNotStarveFeeds(t *testing.T) {
+	t.Parallel()
+	for _, own := range []bool{false, true} {
+		t.Run(fmt.Sprintf("own data=%v", own), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBoard()
+				s, f, st := stepwise(t, b.config())
+				if _, err := b.join(s, "a", 0); err != nil {
+					t.Fatal(err)
+				}
+				pinged(f, 10)
+				want := []string{"pub"}
+				b.publish("a", "pub")
+				if own {
+					s.text(t, "own")
+					want = append(want, "own")
+				}
+				const rounds = 50
+				for range rounds {
+					pinged(f, 10)
+					st.grant(1<<10, 1<<10)
+				}
+				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				st.finish(1 << 10)
+				all := f.until()
+				if got := texts(all); !slices.Equal(got, want) {
+					t.Fatalf("got %q, want %q", got, want)
+				}
+				last := newGot(wire.Header{First: wire.Fin | wire.Text}, []byte(want[len(want)-1]))
+				if at := slices.Index(all, last); at > 3*len(want) {
+					t.Errorf("%v comes behind %d frames of %d rounds of pings, want it behind %d at the most", last, at, rounds, 3*len(want))
+				}
+			})
+		})
+	}
+}
+
 // TestBehindDuringAWrite has a connection fall behind after each number of bytes, while frames of the feed are being written.
 func TestBehindDuringAWrite(t *testing.T) {
 	t.Parallel()
