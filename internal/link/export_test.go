@@ -18,6 +18,13 @@ func NewConn(cfg *Config, sock poll.Socket, owner Owner, traffic *Traffic, compr
 	return c
 }
 
+// Writing returns how many bytes are held for being written, those that have been among them.
+func (c *Conn) Writing() int {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.w.len()
+}
+
 // Check returns what is wrong with the sending half. Nobody may be in a write, but for one that waits for Writable,
 // which owed says.
 func (c *Conn) Check(owed bool) error {

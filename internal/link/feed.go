@@ -270,6 +270,12 @@ func (f *feeds) spliced(at, n int) {
 	f.lim += n
 }
 
+// dropped notes that the first n bytes in out.w, which were written, are gone.
+func (f *feeds) dropped(n int) {
+	f.base += n
+	f.lim -= n
+}
+
 // loaded notes that out.w has new bytes in place of those that were written, the first of them control frames.
 func (f *feeds) loaded(written, control int) {
 	f.base += written

@@ -385,6 +385,40 @@ func TestPingsDoNotStarveFeeds(t *testing.T) {
 	}
 }
 
+// TestPingsTakeNoMemory has a ping arrive during each write, of frames that take turns with published ones.
+func TestPingsTakeNoMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		s, f, st := stepwise(t, b.config())
+		if _, err := b.join(s, "a", 0); err != nil {
+			t.Fatal(err)
+		}
+		const count, size = 100, 120
+		pinged(f, size)
+		queued := 0
+		for range count {
+			b.publish("a", "pub")
+			s.text(t, "own")
+			queued += wire.FrameSize(len("own"))
+		}
+		largest := 0
+		for range 4 * count {
+			pinged(f, size)
+			st.grant(1<<10, 1<<10)
+			largest = max(largest, s.Writing())
+		}
+		if most := queued + 2*wire.FrameSize(size); largest > most {
+			t.Errorf("%d bytes are held for %d of own frames, want %d at the most", largest, queued, most)
+		}
+		s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+		st.finish(1 << 10)
+		if got := texts(f.until()); len(got) != 2*count {
+			t.Errorf("got %d messages, want %d", len(got), 2*count)
+		}
+	})
+}
+
 // TestBehindDuringAWrite has a connection fall behind after each number of bytes, while frames of the feed are being written.
 func TestBehindDuringAWrite(t *testing.T) {
 	t.Parallel()

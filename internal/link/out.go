@@ -369,6 +369,9 @@ func (o *out) splice() {
 	for o.at < o.off {
 		o.at += frameAt(o.w.b[o.at:])
 	}
+	if o.at == o.off {
+		o.dropWritten() // or each ping would make it longer
+	}
 	ctl := o.ctl.b
 	rest := len(o.w.b) - o.at
 	o.w = o.w.room(len(ctl))
@@ -381,6 +384,16 @@ func (o *out) splice() {
 	}
 	o.ctl.free()
 	o.ctl = nil
+}
+
+// dropWritten forgets what is written of w. It ends with a frame.
+func (o *out) dropWritten() {
+	n := o.off
+	o.w.b = append(o.w.b[:0], o.w.b[n:]...)
+	o.off, o.at = 0, 0
+	if o.feeds != nil {
+		o.feeds.dropped(n)
+	}
 }
 
 // frameAt returns the size of the frame of ours that b begins with.
