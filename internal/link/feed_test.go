@@ -479,6 +479,40 @@ func TestBehindDuringAWrite(t *testing.T) {
 	}
 }
 
+// TestBehindBetweenWrites has it noticed by whoever writes, whose next write then waits.
+func TestBehindBetweenWrites(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard()
+		s, f, st := stepwise(t, b.config())
+		told := make(chan error, 1)
+		s.slow = func(err error) {
+			told <- err
+			s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
+		}
+		s.text(t, "own 1") // which is being written
+		if _, err := b.join(s, "a", 0); err != nil {
+			t.Fatal(err)
+		}
+		b.publish("a", "pub")
+		b.forget("a")
+		s.text(t, "own 2")
+		st.grant(100, 100)
+		select {
+		case err := <-told:
+			if err != errBehind {
+				t.Errorf("Slow is told %v, want %v", err, errBehind)
+			}
+		default:
+			t.Error("Slow is told nothing while a write waits, want it told at once")
+		}
+		st.finish(100)
+		if got, want := texts(f.until()), []string{"own 1", "own 2"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 func prefix(short, long []string) bool {
 	return len(short) <= len(long) && slices.Equal(short, long[:len(short)])
 }

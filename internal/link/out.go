@@ -237,7 +237,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 			c.Stamps.Stall.Start(c.cfg.Clock.Now())
 			return
 		}
-		o.mu.Unlock()
+		c.unlock() // it may be told that it has fallen behind: the write may take long
 		var n int
 		var err error
 		if write != nil {
