@@ -239,19 +239,24 @@ func (f *fate) judge(calm bool) []string {
 	return f.wrong
 }
 
-// settled reports whether the connection has nothing to wait for, now that nothing is published any more.
-// Where it has, and why is not empty, it complains.
-func (f *fate) settled(why string) bool {
+// settled reports whether the connection has nothing to wait for, now that nothing is published any more, and how many
+// messages have come over it. Where it has, and why is not empty, it complains.
+func (f *fate) settled(why string) (settled bool, came int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.stays || !f.known || f.ends > 0 || f.closed != nil || f.deaf {
-		return true
+		return true, 0
 	}
+	came = f.received
 	lost := 0
 	for stream, sent := range f.sent {
 		lost += len(sent) - f.got[stream]
 	}
+	for _, n := range f.got {
+		came += n
+	}
 	for _, fo := range f.topics {
+		came += len(fo.got)
 		if fo.topic.name == free {
 			continue
 		}
@@ -261,12 +266,12 @@ func (f *fate) settled(why string) bool {
 		}
 	}
 	if lost == 0 && f.received == f.whole {
-		return true
+		return true, came
 	}
 	if why != "" {
 		f.complain("%s %d messages have not come, and %d of %d were received", why, lost, f.received, f.whole)
 	}
-	return false
+	return false, came
 }
 
 // judgeReceived judges what came from the client.

@@ -55,7 +55,7 @@ func soak(t *testing.T, seed uint64, during time.Duration) {
 	n := 0
 	for ; n == 0 || n < *rounds || *rounds == 0 && time.Since(start) < during; n++ {
 		again := fmt.Sprintf("go test -tags hailfault ./soak -seed %d -rounds 1 -conns %d -atonce %d", seed+uint64(n), *conns, *atOnce)
-		watchdog := time.AfterFunc(6*patience, func() {
+		watchdog := time.AfterFunc(20*patience, func() {
 			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 			panic("the round does not end; again with: " + again)
 		})
