@@ -18,8 +18,8 @@ func TestLengthOf16GiB(t *testing.T) {
 		heapEach = 256<<10 + 8<<10
 		// A fragment is collected in a buffer that grows with what has come, beside the one that it is read into, by an engine.
 		heapPart = 16 << 10
-		// A header that is refused, and a close frame that is waited for: a buffer at the most.
-		heapRefused    = 8 << 10
+		// A header that is refused, and a close frame that is waited for.
+		heapRefused    = 1 << 10
 		messageTimeout = 1500 * time.Millisecond
 		closeTimeout   = time.Second
 	)

@@ -386,9 +386,6 @@ func (c *Conn) rest() error {
 	if in.err != nil {
 		return in.err
 	}
-	if in.r == in.w {
-		in.drop()
-	}
 	if in.r < in.w || in.remote() {
 		c.Stamps.Message.Start(c.cfg.Clock.Now())
 	} else {

@@ -159,6 +159,9 @@ func (c *Conn) Turn() poll.Verdict {
 	in.fresh = true // stays where user code ends the goroutine: the next turn begins with what is left
 	in.share = maxShare
 	more := c.owner.Turn()
+	if in.buf != nil && in.r == in.w {
+		in.drop() // whatever has ended the turn
+	}
 	in.fresh = in.share == 0
 	switch {
 	case !more:
