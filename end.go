@@ -162,7 +162,7 @@ func (c *Conn) callbackFailed(err error) {
 // stalled reports whether the peer has taken nothing for WriteTimeout, as far as the clock or an error of Send says.
 func (c *Conn) stalled(err error) bool {
 	limit, stall := c.server.options.WriteTimeout, c.link.Stamps.Stall.Get()
-	return limit > 0 && stall != 0 && (c.server.clock.Present()-stall >= limit || errors.Is(err, c.server.queueStuck))
+	return limit > 0 && stall != 0 && (c.server.clock.Now()-stall >= limit || errors.Is(err, c.server.queueStuck))
 }
 
 func (c *Conn) isEnding() bool {

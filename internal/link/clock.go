@@ -12,23 +12,20 @@ import (
 type Clock struct {
 	start atomic.Pointer[time.Time]
 	now   atomic.Int64
-	lost  atomic.Int64 // what was passed over
+	lost  time.Duration // what was passed over; owned by who ticks
 }
 
 // Tick moves the clock to the present, but by at most most, and returns its time. One goroutine at a time ticks.
 func (c *Clock) Tick(most time.Duration) time.Duration {
 	real := c.Real()
-	now := min(real-time.Duration(c.lost.Load()), c.Now()+most)
-	c.lost.Store(int64(real - now))
+	now := min(real-c.lost, c.Now()+most)
+	c.lost = real - now
 	c.now.Store(int64(now))
 	return now
 }
 
 // Now returns the time of the last Tick.
 func (c *Clock) Now() time.Duration { return time.Duration(max(c.now.Load(), 1)) }
-
-// Present returns the time to which a Tick would move the clock if nothing were too long.
-func (c *Clock) Present() time.Duration { return c.Real() - time.Duration(c.lost.Load()) }
 
 // Real returns the time since its first call, with nothing passed over. It is never 0, which stands for "not yet" in
 // a Stamp.

@@ -38,8 +38,8 @@ func TestClockIsNeverAhead(t *testing.T) {
 					t.Fatalf("tick %d: %v have passed by the clock, less a tick, %v in truth", i, by, was)
 				}
 			}
-			if got := clock.Present(); got != now {
-				t.Fatalf("tick %d: Present is %v, the tick was %v", i, got, now)
+			if got := clock.Now(); got != now {
+				t.Fatalf("tick %d: Now is %v, the tick was %v", i, got, now)
 			}
 		}
 		before := clock.Now()

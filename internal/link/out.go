@@ -89,8 +89,9 @@ func (c *Conn) compresses(n int) bool {
 // reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
 func (c *Conn) reserve(size int, wait bool) error {
 	o := &c.out
-	limit, begin := c.cfg.SendQueue, c.cfg.Clock.Now()
+	limit := c.cfg.SendQueue
 	var timeout <-chan time.Time
+	var begin time.Duration // of the wait
 	for {
 		switch {
 		case o.deaf():
@@ -108,7 +109,7 @@ func (c *Conn) reserve(size int, wait bool) error {
 		if timeout == nil && c.cfg.SendWait >= 0 {
 			timer := time.NewTimer(c.cfg.SendWait)
 			defer timer.Stop()
-			timeout = timer.C
+			timeout, begin = timer.C, c.cfg.Clock.Now()
 		}
 		if o.room == nil {
 			o.room = make(chan struct{})
