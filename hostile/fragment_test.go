@@ -38,7 +38,7 @@ func TestFragments(t *testing.T) {
 					return nil
 				}}, hail.Options{ReadLimit: tc.limit, CloseTimeout: 100 * time.Millisecond})
 				c := tg.connect(t)
-				bounds{fragmentHeap + heapOf(kind), fragmentGoroutines, fragmentTime}.hold(t, func(look func(func() bool)) {
+				bounds{fragmentHeap, fragmentGoroutines, fragmentTime}.hold(t, func(look func(func() bool)) {
 					part := repeat(frame(false, hailtest.OpContinuation, []byte(tc.part)), 1000)
 					c.write(frame(false, hailtest.OpBinary, nil))
 					for i := range manyFragments / 1000 {
@@ -69,7 +69,7 @@ func TestFragmentsWithoutEnd(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{}, hail.Options{MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
 			c := tg.connect(t)
-			bounds{256<<10 + heapOf(kind), fragmentGoroutines + 1, 2*(messageTimeout+closeTimeout) + time.Second}.hold(t, func(look func(func() bool)) {
+			bounds{256 << 10, fragmentGoroutines + 1, 2*(messageTimeout+closeTimeout) + time.Second}.hold(t, func(look func(func() bool)) {
 				c.write(frame(false, hailtest.OpText, nil))
 				flooding := make(chan struct{})
 				go func() { // ends when the server cuts the connection; waited for below

@@ -40,7 +40,7 @@ func TestLengthOf16GiB(t *testing.T) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				tg := serve(t, kind, hail.Handler{}, hail.Options{ReadLimit: tc.limit, MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
 				clients := tg.crowd(t, conns)
-				bounds{conns * (tc.heap + heapOf(kind)), tc.goroutines, 5 * (messageTimeout + closeTimeout)}.hold(t, func(look func(func() bool)) {
+				bounds{conns * tc.heap, tc.goroutines, 5 * (messageTimeout + closeTimeout)}.hold(t, func(look func(func() bool)) {
 					for _, c := range clients {
 						c.write(tc.send)
 					}

@@ -91,15 +91,6 @@ var transports = map[string]func(net.Listener) net.Listener{
 	},
 }
 
-// heapOf is what a connection of the kind takes besides while bytes go over it, at both its ends, which are in this process:
-// crypto/tls has a buffer for a record at each.
-func heapOf(kind string) int {
-	if kind == "tls" {
-		return 2 * 20 << 10
-	}
-	return 0
-}
-
 // certificate is the one that httptest has.
 var certificate = sync.OnceValue(func() tls.Certificate {
 	s := httptest.NewTLSServer(nil)

@@ -37,7 +37,7 @@ func TestPeersThatNeverRead(t *testing.T) {
 				tg := serve(t, kind, hail.Handler{OnMessage: tc.onMessage}, hail.Options{SendQueue: queue, WriteTimeout: writeTimeout})
 				clients := tg.crowd(t, conns, little)
 				goroutines += conns // ours
-				bounds{conns * (heapEach + heapOf(kind)), goroutines, 15 * writeTimeout}.hold(t, func(look func(func() bool)) {
+				bounds{conns * heapEach, goroutines, 15 * writeTimeout}.hold(t, func(look func(func() bool)) {
 					flooding := make(chan struct{}, conns)
 					for _, c := range clients {
 						go func() { // ends when the server cuts the connection; waited for below
@@ -79,7 +79,7 @@ func TestPeersThatIgnoreTheClose(t *testing.T) {
 				if kind != "epoll" {
 					goroutines += conns
 				}
-				bounds{conns * (heapEach + heapOf(kind)), goroutines, 2*closeTimeout + 4*time.Second}.hold(t, func(look func(func() bool)) {
+				bounds{conns * heapEach, goroutines, 2*closeTimeout + 4*time.Second}.hold(t, func(look func(func() bool)) {
 					for c := range tg.server.Conns() {
 						c.Close(hail.StatusGoingAway, "go")
 					}

@@ -90,7 +90,7 @@ func TestMessagesThatTrickle(t *testing.T) {
 				if kind != "epoll" {
 					tc.goroutines = conns
 				}
-				bounds{conns * (tc.heap + heapOf(kind)), tc.goroutines, 6*messageTimeout + closeTimeout}.hold(t, func(look func(func() bool)) {
+				bounds{conns * tc.heap, tc.goroutines, 6*messageTimeout + closeTimeout}.hold(t, func(look func(func() bool)) {
 					tick := time.NewTicker(20 * time.Millisecond)
 					defer tick.Stop()
 					// As long as a byte goes out: behind the last the message is not whole.
