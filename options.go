@@ -89,7 +89,8 @@ type Options struct {
 
 	// WriteTimeout is how long a peer may take nothing of what is queued for it, before it is cut. It is also the
 	// longest that Send waits for room in the queue. A peer that takes a little now and then keeps its connection and
-	// what is queued, also while it is closed. Negative: for ever. Default: 10 s.
+	// what is queued, also while it is closed. Behind a connection's end the system too keeps what it has for the peer
+	// for no longer (TCP_USER_TIMEOUT: over TCP and TLS on Linux). Negative: for ever. Default: 10 s.
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2),

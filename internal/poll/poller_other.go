@@ -2,13 +2,19 @@
 
 package poll
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // Poller makes Sockets. Its zero value is ready.
-type Poller struct{ streams crew }
+type Poller struct {
+	UserTimeout time.Duration // Linux's
+	streams     crew
+}
 
 // New returns the Socket for nc, which it owns from then on.
-func (p *Poller) New(nc net.Conn, h Handler) Socket { return newStream(nc, h, &p.streams) }
+func (p *Poller) New(nc net.Conn, h Handler) Socket { return newStream(nc, h, p) }
 
 // Halt waits until every socket has ended and every Done has returned, and for all goroutines.
 func (p *Poller) Halt() { p.streams.wait() }

@@ -329,6 +329,7 @@ func (s *sock) release() {
 
 func (s *sock) closeFD() {
 	s.poller.forget(s)
+	setUserTimeout(s.fd, s.poller.UserTimeout)
 	rawClose(s.fd)
 }
 

@@ -1,8 +1,12 @@
 package poll
 
+// What the system holds of what was written.
+
 import (
+	"math"
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,19 +14,34 @@ import (
 // unsent asks the kernel what of nc's bytes the peer has not acknowledged. A socket that is not writable
 // tells nothing of a peer that reads slowly: it becomes so only when a third of its buffer is free.
 func unsent(nc net.Conn) int {
-	sc, ok := beneath(nc).(syscall.Conn)
-	if !ok {
-		return -1
-	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return -1
-	}
 	n := -1
-	rc.Control(func(fd uintptr) {
-		if queued, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil {
+	control(nc, func(fd int) {
+		if queued, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ); err == nil {
 			n = queued
 		}
 	})
 	return n
+}
+
+// forgetUnsent has the system keep what nc's peer does not take for so long, and no longer.
+func forgetUnsent(nc net.Conn, after time.Duration) {
+	control(nc, func(fd int) { setUserTimeout(fd, after) })
+}
+
+// setUserTimeout sets TCP's user timeout; of a Unix socket, which has none, the system holds nothing once it is closed.
+func setUserTimeout(fd int, after time.Duration) {
+	if after > 0 {
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(max(after.Milliseconds(), 1), math.MaxInt32)))
+	}
+}
+
+// control calls f with the descriptor of nc's transport, where it has one.
+func control(nc net.Conn, f func(fd int)) {
+	sc, ok := beneath(nc).(syscall.Conn)
+	if !ok {
+		return
+	}
+	if rc, err := sc.SyscallConn(); err == nil {
+		rc.Control(func(fd uintptr) { f(int(fd)) })
+	}
 }

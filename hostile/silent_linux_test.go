@@ -1,0 +1,73 @@
+package hostile_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+)
+
+// What the system keeps for such a peer, megabytes, is given back soon after the connection.
+func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
+	const (
+		conns        = 10 / scale
+		writeTimeout = time.Second
+	)
+	for _, kind := range []string{"epoll", "tls"} { // of the third the server does not see the socket
+		t.Run(kind, func(t *testing.T) {
+			tg := serve(t, kind, hail.Handler{
+				OnConnect: func(c *hail.Conn, _ *http.Request) error {
+					for c.Send(hail.Binary(make([]byte, 64<<10))) == nil {
+					}
+					return nil
+				},
+			}, hail.Options{WriteTimeout: writeTimeout})
+			tg.crowd(t, conns)
+			until(t, "the system holds much", func() bool { return unsent(t, tg.addr) > conns<<20 })
+			tg.ends(t, conns, hail.CauseWriteTimeout)
+			start := time.Now()
+			until(t, "the system has given it back", func() bool { return unsent(t, tg.addr) == 0 })
+			if took := time.Since(start); took > 5*writeTimeout {
+				t.Errorf("given back after %v, want at most %v", took, 5*writeTimeout)
+			}
+		})
+	}
+}
+
+// unsent returns how many bytes the system holds that were written on the connections of a server.
+func unsent(t *testing.T, addr string) int {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(addr)
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	from := fmt.Sprintf(":%04X", n)
+	total := 0
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		// sl local_address rem_address st tx_queue:rx_queue ...
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 5 || !strings.HasSuffix(fields[1], from) {
+			continue
+		}
+		queue, _, _ := strings.Cut(fields[4], ":")
+		held, err := strconv.ParseUint(queue, 16, 32)
+		if err != nil {
+			t.Fatalf("%q: %v", fields[4], err)
+		}
+		total += int(held)
+	}
+	return total
+}
