@@ -190,6 +190,11 @@ func (c *Conn) violated(v *link.Violation) {
 // peerClosed answers the peer's close frame, or has its answer.
 func (c *Conn) peerClosed(p *link.PeerClose) {
 	first := c.begin(CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed})
+	if !first && p.First {
+		c.mu.Lock()
+		c.ending.info.Code, c.ending.info.Reason = StatusCode(p.Code), p.Reason
+		c.mu.Unlock()
+	}
 	c.endContext()
 	if first {
 		c.sendClose(CloseInfo{Code: StatusCode(p.Code)}, link.CloseFrame{})

@@ -20,14 +20,18 @@ type CloseFrame struct {
 	Half   bool // end the sending direction behind it: the peer's close frame could not be found
 }
 
-// CloseWith queues the close frame behind the data, as the last thing that is sent, and returns
-// whether it was the first to.
+// CloseWith queues the close frame behind the data, as the last thing that is sent, and reports whether the link will
+// end: not where it was called before, or nothing can be written. Where the peer has ended its sending direction
+// (PeerEnded) it leaves the end to that.
 func (c *Conn) CloseWith(f CloseFrame) bool {
 	o := &c.out
 	o.mu.Lock()
 	defer c.unlock()
-	if o.ending || o.eof || o.err != nil {
+	if o.ending || o.err != nil {
 		return false
+	}
+	if o.eof {
+		return true
 	}
 	o.ending, o.half = true, f.Half
 	now := c.cfg.Clock.Now()
@@ -58,15 +62,18 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	return true
 }
 
-// peerDone notes that the peer's close frame was read: with ours written, all is over.
-func (c *Conn) peerDone() {
+// peerDone notes that the peer's close frame was read: with ours written, all is over. It reports whether it came before
+// ours was begun.
+func (c *Conn) peerDone() (first bool) {
 	c.out.mu.Lock()
 	c.flags.peerClose.Store(true)
 	sent := c.flags.closeSent.Load()
+	first = !c.out.last
 	c.out.mu.Unlock()
 	if sent {
 		c.end()
 	}
+	return first
 }
 
 // end ends a connection on which both close frames were exchanged.

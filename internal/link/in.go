@@ -461,10 +461,10 @@ func (c *Conn) discard() error {
 // peerClosed makes the error for the peer's close frame, behind which nothing is of interest.
 func (c *Conn) peerClosed(code int, reason string, err error) error {
 	c.in.broken = true
-	c.peerDone()
+	first := c.peerDone()
 	switch {
 	case err == nil:
-		return &PeerClose{code, reason}
+		return &PeerClose{code, reason, first}
 	case errors.Is(err, wire.ErrReason):
 		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: err}
 	default:

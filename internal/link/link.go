@@ -32,6 +32,7 @@ var (
 type PeerClose struct {
 	Code   int // wire.NoStatus where the frame had none
 	Reason string
+	First  bool // nothing of a close frame of ours was written before it was read
 }
 
 func (*PeerClose) Error() string { return "close frame received" }

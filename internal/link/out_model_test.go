@@ -179,6 +179,7 @@ type outModel struct {
 	want    []string // own and published, in their order
 	pings   []string // what the peer sent
 	sent    int      // pings of the connection's own
+	gaveUp  bool     // CloseWith had a peer cut that still read
 	n       int
 	busy    bool // in a write
 	left    int  // of what happens in the writes of a step: a writer goes on while others queue
@@ -424,7 +425,9 @@ func (m *outModel) close() {
 	f := link.CloseFrame{Code: 1000, Drop: m.r.IntN(2) == 0, Behind: m.r.IntN(3) == 0, Half: m.r.IntN(2) == 0}
 	m.closing = true
 	m.behind = m.behind || f.Behind
-	m.c.CloseWith(f)
+	if !m.c.CloseWith(f) && m.half && !m.cut && !m.p.failed {
+		m.gaveUp = true
+	}
 }
 
 // rare ends the connection in one of the other ways.
@@ -532,6 +535,9 @@ func (m *outModel) compare(whole bool) {
 	}
 	if whole && len(m.pings) > 0 && last != m.pings[len(m.pings)-1] {
 		m.fatalf("the last pong is %.40q, want %.40q", last, m.pings[len(m.pings)-1])
+	}
+	if m.gaveUp {
+		m.fatalf("CloseWith has a peer cut that still reads")
 	}
 	if len(got)+m.c.Undelivered() != len(m.want) || whole && len(got) != len(m.want) {
 		m.fatalf("%d messages came, %d are said to be undelivered, want %d together", len(got), m.c.Undelivered(), len(m.want))
