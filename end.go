@@ -69,10 +69,15 @@ func (c *Conn) fail(info CloseInfo, half bool) {
 	c.report(info.Err)
 }
 
-// lose ends a connection that cannot be closed in order.
+// lose ends a connection whose peer takes nothing, or is silent.
 func (c *Conn) lose(cause Cause, err error) {
 	c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: err})
-	c.cutLink()
+	c.endContext()
+	after := c.server.options.WriteTimeout
+	if after < 0 {
+		after = defaultWriteTimeout
+	}
+	c.link.Abandon(after)
 }
 
 // peerGone ends a connection whose peer has gone, or sends nothing more and may still take what is being written. It
@@ -84,19 +89,27 @@ func (c *Conn) peerGone(err error) bool {
 		c.endContext()
 		return true
 	}
-	c.lose(info.Cause, info.Err)
+	c.begin(info)
+	c.cutLink()
 	return false
 }
 
 // cut ends a connection that may be closing already, and reports whether it had not ended by itself.
 func (c *Conn) cut(cause Cause, why error) bool {
 	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {
-		c.mu.Lock()
-		or(&c.ending.info.Err, why)
-		c.mu.Unlock()
+		c.amend(why)
 	}
 	c.cutLink()
 	return !c.isDone.Load()
+}
+
+// amend adds to why the connection ends, where nothing was known to have gone wrong.
+func (c *Conn) amend(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending != nil {
+		or(&c.ending.info.Err, why)
+	}
 }
 
 func (c *Conn) cutLink() {

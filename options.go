@@ -89,8 +89,11 @@ type Options struct {
 
 	// WriteTimeout is how long a peer may take nothing of what is queued for it, before it is cut. It is also the
 	// longest that Send waits for room in the queue. A peer that takes a little now and then keeps its connection and
-	// what is queued, also while it is closed. Behind a connection's end the system too keeps what it has for the peer
-	// for no longer (TCP_USER_TIMEOUT: over TCP and TLS on Linux). Negative: for ever. Default: 10 s.
+	// what is queued, also while it is closed. What the system holds for the peer of a connection that was cut so, or by
+	// PongTimeout, it gives up about as soon (on Linux). Negative: for ever. Default: 10 s.
+	//
+	// On Linux the system tells what a peer has taken, over TCP and TLS. Elsewhere, and over a net.Conn of another type
+	// around one, it is known only when more can be written, and a slow peer needs a longer time.
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2),
@@ -102,8 +105,9 @@ type Options struct {
 	// Negative: for ever. Default: 10 s.
 	PongTimeout time.Duration
 
-	// CloseTimeout is how long the peer's close frame is waited for, before the connection is cut
-	// (RFC 6455 section 7.1.1). Negative: for ever. Default: 5 s.
+	// CloseTimeout is how long the peer's close frame is waited for once the peer could have read ours, before the
+	// connection is cut (RFC 6455 section 7.1.1). While what lies before ours is on its way to the peer, WriteTimeout
+	// counts, should it be longer. Negative: for ever. Default: 5 s.
 	CloseTimeout time.Duration
 
 	// Logger gets connections and messages (not their content) at Debug, refused requests at Warn, and at

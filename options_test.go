@@ -1303,6 +1303,36 @@ func TestPingTimeoutLeavesASlowPeerAlone(t *testing.T) {
 	})
 }
 
+func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"tcp", "tls"} { // of the others the system does not tell what the peer has taken
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, e := observed(hail.Handler{})
+			s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: 500 * time.Millisecond, PongTimeout: 500 * time.Millisecond, SendQueue: -1}}
+			p := hailtest.Dial(t, s, "/", transports[name]...)
+			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10) // so that the system tells of the peer's progress soon
+			c := await(t, "OnConnect", e.conns, ample)
+			p.ReadSlowly(8<<10, 40*time.Millisecond) // 200 KB a second
+			if err := c.Send(hail.Binary(noise(600_000))); err != nil {
+				t.Fatalf("Send: %v", err)
+			}
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for range 150 {
+				<-tick.C
+				if err := c.Send(hail.Binary(noise(6_000))); err != nil { // 300 KB a second
+					t.Fatalf("Send: %v; closed: %+v", err, await(t, "OnClose", e.closed, ample))
+				}
+			}
+			p.Resume()
+			for range 151 {
+				p.Receive()
+			}
+		})
+	}
+}
+
 // TestPingsAreSpread has many connections of the same moment, which shall not be pinged at the same moment.
 func TestPingsAreSpread(t *testing.T) {
 	t.Parallel()
@@ -1468,6 +1498,36 @@ func TestCloseTimeout(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While the peer takes what lies before our close frame, it cannot answer that.
+func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
+	t.Parallel()
+	const messages, size = 30, 64 << 10
+	h, e := observed(hail.Handler{})
+	s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 500 * time.Millisecond, SendQueue: -1}}
+	p := hailtest.Dial(t, s, "/", hailtest.TCP())
+	c := await(t, "OnConnect", e.conns, ample)
+	p.ReadSlowly(32<<10, 50*time.Millisecond) // 640 KB a second
+	for range messages {
+		if err := c.Send(hail.Binary(make([]byte, size))); err != nil {
+			t.Fatalf("Send: %v", err)
+		}
+	}
+	if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	// Were the socket closed, this would have it reset, and what is on the way be lost.
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 20 {
+		<-tick.C
+		p.Send(hail.Text("what close?"))
+	}
+	if got := p.WaitClose(); got.Code != hail.StatusNormalClosure || p.Pending() != messages {
+		t.Errorf("peer: got %v and %d messages, want %d and %d", got, p.Pending(), hail.StatusNormalClosure, messages)
+	}
+	checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CauseClosed, true)
 }
 
 // The peer's close frame comes while ours waits behind what is queued.

@@ -75,7 +75,6 @@ func (s *Server) setup() {
 			Poller:    &s.poller,
 			Engines:   &s.engines,
 		}
-		s.poller.UserTimeout = max(o.WriteTimeout, 0)
 		s.hub = fanout.New(fanout.Config{
 			MaxBytes:        max(o.TopicBytes, 0),
 			MaxMessages:     max(o.TopicMessages, 0),

@@ -100,8 +100,10 @@ func (s *Server) sweep(stop <-chan struct{}) {
 type pulse struct {
 	pinged time.Duration // when the ping was sent that is out; 0: none is
 	closed time.Duration // when our close frame was written, while a callback runs
-	unsent int           // bytes that the system held for the peer
-	ahead  int           // of them, those that the ping that is out lies behind
+	goal   int64         // of the bytes written, those before the ping that is out
+	taken  int64         // of them, those that the peer had taken
+	looks  bool          // taken is of the last sweep, or of the ping
+	rest   bool          // the peer had not taken all
 }
 
 // over reports whether more than limit has passed since then. A stamp is up to a tick of the clock old, which is
@@ -117,18 +119,21 @@ func (c *Conn) check(now time.Duration) {
 	if c.pulse.pinged != 0 && heard >= c.pulse.pinged {
 		c.pulse.pinged = 0 // before it could be moved behind its answer
 	}
-	stall := t.Stall.Get()
-	if stall != 0 || c.pulse.pinged != 0 {
-		if n := c.taken(); n > 0 {
-			if stall != 0 {
-				t.Stall.Move(stall, now)
-				stall = now
-			}
-			// A pong cannot come before what was written ahead of its ping is taken.
-			if c.pulse.pinged != 0 && c.pulse.ahead > 0 {
-				c.pulse.pinged = now
-				c.pulse.ahead -= n
-			}
+	stall, closed := t.Stall.Get(), t.CloseSent.Get()
+	if stall == 0 && c.pulse.pinged == 0 && closed == 0 {
+		c.pulse.looks = false
+	} else if before := c.pulse.taken; c.progress() {
+		if stall != 0 {
+			t.Stall.Move(stall, now)
+			stall = now
+		}
+		// Neither a pong nor a close frame can come before what was written ahead of its cause is taken.
+		if c.pulse.pinged != 0 && before < c.pulse.goal {
+			c.pulse.pinged = now
+		}
+		if closed != 0 {
+			t.CloseSent.Move(closed, now)
+			closed = now
 		}
 	}
 	switch {
@@ -136,12 +141,17 @@ func (c *Conn) check(now time.Duration) {
 		c.lose(CauseWriteTimeout, errNoProgress)
 	case c.calls.running():
 		c.checkCall(now)
-	case s.over(now, t.CloseSent.Get(), o.CloseTimeout):
+	case s.over(now, closed, c.closeTimeout()):
 		why := errNoAnswer
 		if !c.link.CloseSent() {
 			why = errNotSent
 		}
-		c.cut(CauseClosed, why)
+		if !c.pulse.rest {
+			c.cut(CauseClosed, why)
+			return
+		}
+		c.amend(why)
+		c.lose(CauseClosed, why)
 	case t.Closing.Get() != 0:
 	case s.over(now, t.Message.Get(), o.MessageTimeout):
 		c.failLate(CloseInfo{Code: StatusPolicyViolation, Reason: "message timeout", Cause: CauseMessageTimeout, Err: errTooSlow})
@@ -167,11 +177,26 @@ func (c *Conn) checkCall(now time.Duration) {
 	}
 }
 
-// taken returns how many bytes, at the least, the peer has taken from the system since the last call.
-func (c *Conn) taken() int {
-	before := c.pulse.unsent
-	c.pulse.unsent = max(c.link.Unsent(), 0)
-	return max(before-c.pulse.unsent, 0)
+// progress reports whether the peer is known to have taken bytes from the system since the last look.
+func (c *Conn) progress() bool {
+	written, taken := c.link.Written()
+	c.pulse.rest = taken < written
+	if !c.pulse.looks {
+		c.pulse.looks, c.pulse.taken = true, taken
+		return false
+	}
+	before := c.pulse.taken
+	c.pulse.taken = max(before, taken)
+	return taken > before
+}
+
+// closeTimeout is how long the peer's close frame is waited for: while ours is not taken, at least as long as for that.
+func (c *Conn) closeTimeout() time.Duration {
+	o := &c.server.options
+	if o.CloseTimeout > 0 && c.pulse.rest {
+		return max(o.CloseTimeout, o.WriteTimeout)
+	}
+	return o.CloseTimeout
 }
 
 // failLate ends a connection from outside its goroutine: OnError has to wait until the callbacks' is free.
@@ -187,12 +212,13 @@ func (c *Conn) heartbeat(now, heard time.Duration, stalled bool) {
 	switch {
 	case c.pulse.pinged != 0 && stalled:
 		c.pulse.pinged = now // the ping waits too; WriteTimeout counts
-		c.pulse.ahead = c.pulse.unsent
+		c.pulse.goal, _ = c.link.Written()
 	case c.pulse.pinged == 0 && now-heard >= c.pingAfter():
 		c.pulse.pinged = now
 		c.link.Ping()
-		c.taken()
-		c.pulse.ahead = c.pulse.unsent
+		c.pulse.looks = false
+		c.progress()
+		c.pulse.goal, _ = c.link.Written()
 	case c.pulse.pinged != 0 && s.over(now, c.pulse.pinged, s.options.PongTimeout):
 		c.lose(CausePingTimeout, errPongMissing)
 	}

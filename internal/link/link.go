@@ -94,6 +94,7 @@ type Conn struct {
 	sock     poll.Socket
 	owner    Owner
 	traffic  *Traffic
+	written  atomic.Int64
 	protocol string
 	window   int // how far back what is sent compressed may refer; 0: nothing is compressed
 
@@ -139,8 +140,12 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // HungUp reports whether the peer is known to have gone, even behind bytes that nobody has read.
 func (c *Conn) HungUp() bool { return c.sock.HungUp() }
 
-// Unsent returns how many written bytes the system still holds for the peer, -1 where it does not tell.
-func (c *Conn) Unsent() int { return c.sock.Unsent() }
+// Written returns how many bytes were written, and how many of them, at the least, the peer has taken: all where the
+// system does not tell what it still holds.
+func (c *Conn) Written() (written, taken int64) {
+	written = c.written.Load() // first: what is written meanwhile counts as not taken
+	return written, written - int64(max(c.sock.Unsent(), 0))
+}
 
 // CloseSent reports whether our close frame was written.
 func (c *Conn) CloseSent() bool { return c.flags.closeSent.Load() }
@@ -152,6 +157,12 @@ func (c *Conn) PeerClosed() bool { return c.flags.peerClose.Load() }
 func (c *Conn) Cut() {
 	c.fail(ErrClosed)
 	c.sock.Close()
+}
+
+// Abandon is Cut for a peer that takes nothing: after that time the system gives up too.
+func (c *Conn) Abandon(after time.Duration) {
+	c.fail(ErrClosed)
+	c.sock.Abandon(after)
 }
 
 // Turn is poll's: see [poll.Handler].

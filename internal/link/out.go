@@ -254,6 +254,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 		}
 		if n > 0 {
 			c.traffic.Out.Add(uint64(n))
+			c.written.Add(int64(n))
 			o.wake()
 		}
 		if waits := write != nil || err == poll.ErrWouldBlock; waits && (n > 0 || c.Stamps.Stall.Get() == 0) {

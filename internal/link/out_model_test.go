@@ -61,9 +61,10 @@ type pretender struct {
 	failed bool // writes fail
 }
 
-func (p *pretender) Start()       {}
-func (p *pretender) HungUp() bool { return false }
-func (p *pretender) Unsent() int  { return -1 }
+func (p *pretender) Start()                      {}
+func (p *pretender) HungUp() bool                { return false }
+func (p *pretender) Abandon(time.Duration) error { return p.Close() }
+func (p *pretender) Unsent() int                 { return -1 }
 
 func (p *pretender) Read(b []byte) (int, error) {
 	switch {

@@ -5,6 +5,7 @@ package poll
 
 import (
 	"errors"
+	"time"
 )
 
 // ErrWouldBlock is returned by a Read or Write that would have to wait.
@@ -32,8 +33,11 @@ type Socket interface {
 	Unsent() int
 	// CloseWrite ends the sending direction, where the transport can.
 	CloseWrite() error
-	// Close ends the connection at once. It does not wait for the Handler.
+	// Close ends the connection at once. It does not wait for the Handler. The system goes on to send what was written.
 	Close() error
+	// Abandon is Close for a peer that takes nothing: where it still does not, the system gives up what was written after
+	// that time, if it can. Else it may keep it for minutes.
+	Abandon(after time.Duration) error
 }
 
 // Handler is told of a Socket's events. Fill, Turn and Done never run at the same time.

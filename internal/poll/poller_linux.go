@@ -12,7 +12,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,10 +22,6 @@ const maxEvents = 128
 // Poller makes Sockets: for TCP and Unix sockets such as hold no goroutine while idle. While it has some of these, one
 // goroutine waits for all of them. Its zero value is ready; it may not be copied.
 type Poller struct {
-	// UserTimeout is TCP's (RFC 9293 section 3.9.1.7), from a Socket's end on: how long the system keeps what a peer does
-	// not take. 0: as long as it likes. It is set before the first New.
-	UserTimeout time.Duration
-
 	mu      sync.Mutex
 	set     *epollSet
 	table   []*sock // by descriptor
@@ -103,7 +98,7 @@ func (p *Poller) New(nc net.Conn, h Handler) Socket {
 		}
 		// No descriptor is left for the set or the duplicate: a goroutine needs none.
 	}
-	return newStream(nc, h, p)
+	return newStream(nc, h, &p.streams)
 }
 
 // add puts a socket into the set. Until it is started, events only leave their marks.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -308,6 +309,14 @@ func (s *sock) Close() error {
 	return nil
 }
 
+func (s *sock) Abandon(after time.Duration) error {
+	if s.acquire() {
+		setUserTimeout(s.fd, after)
+		s.release()
+	}
+	return s.Close()
+}
+
 // acquire keeps the descriptor from being closed, until release. It reports false where it is too late.
 func (s *sock) acquire() bool {
 	for {
@@ -329,7 +338,6 @@ func (s *sock) release() {
 
 func (s *sock) closeFD() {
 	s.poller.forget(s)
-	setUserTimeout(s.fd, s.poller.UserTimeout)
 	rawClose(s.fd)
 }
 

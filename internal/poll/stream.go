@@ -18,9 +18,9 @@ const (
 )
 
 type stream struct {
-	nc     net.Conn
-	h      Handler
-	poller *Poller
+	nc   net.Conn
+	h    Handler
+	crew *crew // of the Poller
 
 	closed chan struct{} // by Close
 	once   sync.Once
@@ -35,12 +35,12 @@ type stream struct {
 	chunk   int // owned by write
 }
 
-func newStream(nc net.Conn, h Handler, p *Poller) *stream {
-	return &stream{nc: nc, h: h, poller: p, closed: make(chan struct{})}
+func newStream(nc net.Conn, h Handler, crew *crew) *stream {
+	return &stream{nc: nc, h: h, crew: crew, closed: make(chan struct{})}
 }
 
 func (s *stream) Start() {
-	s.poller.streams.join()
+	s.crew.join()
 	go s.serve()
 }
 
@@ -53,8 +53,8 @@ func (s *stream) serve() {
 			go s.serve() // user code has ended the goroutine
 			return
 		}
-		defer s.poller.streams.leave() // also where user code ends the goroutine
-		s.once.Do(func() {             // else Close has begun to, and is waited for
+		defer s.crew.leave() // also where user code ends the goroutine
+		s.once.Do(func() {   // else Close has begun to, and is waited for
 			close(s.closed)
 			s.end()
 		})
@@ -136,9 +136,13 @@ func (s *stream) Close() error {
 	return err
 }
 
+func (s *stream) Abandon(after time.Duration) error {
+	forgetUnsent(s.nc, after)
+	return s.Close()
+}
+
 // end closes the transport. Close starts it on a goroutine of its own, which serve waits for.
 func (s *stream) end() {
-	forgetUnsent(s.nc, s.poller.UserTimeout)
 	beneath(s.nc).Close()
 	s.nc.Close() // does not wait any more
 }

@@ -23,15 +23,16 @@ func unsent(nc net.Conn) int {
 	return n
 }
 
-// forgetUnsent has the system keep what nc's peer does not take for so long, and no longer.
+// forgetUnsent has the kernel give up what nc's peer does not take for so long.
 func forgetUnsent(nc net.Conn, after time.Duration) {
 	control(nc, func(fd int) { setUserTimeout(fd, after) })
 }
 
-// setUserTimeout sets TCP's user timeout; of a Unix socket, which has none, the system holds nothing once it is closed.
+// setUserTimeout sets TCP's user timeout (RFC 9293 section 3.9.1.7). Multipath TCP, which has none, forgets with the close.
 func setUserTimeout(fd int, after time.Duration) {
-	if after > 0 {
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(max(after.Milliseconds(), 1), math.MaxInt32)))
+	ms := min(max(after.Milliseconds(), 1), math.MaxInt32)
+	if unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms)) != nil {
+		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 }
 
