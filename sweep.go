@@ -179,13 +179,13 @@ func (c *Conn) checkCall(now time.Duration) {
 
 // progress reports whether the peer is known to have taken bytes from the system since the last look.
 func (c *Conn) progress() bool {
-	written, taken := c.link.Written()
-	c.pulse.rest = taken < written
-	if !c.pulse.looks {
+	written, held := c.link.Written()
+	taken, before := written-max(held, 0), c.pulse.taken
+	c.pulse.rest = held > 0
+	if held < 0 || !c.pulse.looks {
 		c.pulse.looks, c.pulse.taken = true, taken
 		return false
 	}
-	before := c.pulse.taken
 	c.pulse.taken = max(before, taken)
 	return taken > before
 }

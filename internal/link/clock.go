@@ -12,6 +12,7 @@ import (
 type Clock struct {
 	start atomic.Pointer[time.Time]
 	now   atomic.Int64
+	step  atomic.Int64  // the most of the last Tick
 	lost  time.Duration // what was passed over; owned by who ticks
 }
 
@@ -20,12 +21,16 @@ func (c *Clock) Tick(most time.Duration) time.Duration {
 	real := c.Real()
 	now := min(real-c.lost, c.Now()+most)
 	c.lost = real - now
+	c.step.Store(int64(most))
 	c.now.Store(int64(now))
 	return now
 }
 
 // Now returns the time of the last Tick.
 func (c *Clock) Now() time.Duration { return time.Duration(max(c.now.Load(), 1)) }
+
+// Step returns how much later than it was something may have been noted by a Tick.
+func (c *Clock) Step() time.Duration { return time.Duration(c.step.Load()) }
 
 // Real returns the time since its first call, with nothing passed over. It is never 0, which stands for "not yet" in
 // a Stamp.

@@ -140,11 +140,11 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 // HungUp reports whether the peer is known to have gone, even behind bytes that nobody has read.
 func (c *Conn) HungUp() bool { return c.sock.HungUp() }
 
-// Written returns how many bytes were written, and how many of them, at the least, the peer has taken: all where the
-// system does not tell what it still holds.
-func (c *Conn) Written() (written, taken int64) {
-	written = c.written.Load() // first: what is written meanwhile counts as not taken
-	return written, written - int64(max(c.sock.Unsent(), 0))
+// Written returns how many bytes were written, and how many of them, at the most, the system still holds for the peer: -1
+// where it does not tell.
+func (c *Conn) Written() (written, held int64) {
+	written = c.written.Load() // first: what is written meanwhile counts as held
+	return written, int64(c.sock.Unsent())
 }
 
 // CloseSent reports whether our close frame was written.

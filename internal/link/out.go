@@ -121,7 +121,7 @@ func (c *Conn) reserve(size int, wait bool) error {
 			o.mu.Lock()
 		case <-timeout:
 			o.mu.Lock()
-			if stall := c.Stamps.Stall.Get(); stall != 0 && stall <= begin {
+			if stall := c.Stamps.Stall.Get(); stall != 0 && stall <= begin+c.cfg.Clock.Step() {
 				return ErrStuck
 			}
 			return ErrFull

@@ -431,15 +431,22 @@ func TestStalledPeer(t *testing.T) {
 	})
 	bubble("a wait that makes no room counts on", limited, func(t *testing.T, s *side, peer *far, _ int) {
 		start := time.Now()
+		s.clock.Tick(time.Second)
 		result := make(chan error, 1)
 		go func() { result <- s.Send(wire.Fin|wire.Binary, make([]byte, 9000), true) }()
 		for range 2 {
 			time.Sleep(time.Second)
-			s.clock.Tick(time.Hour)
-			io.ReadFull(peer.nc, make([]byte, 100)) // wakes it, in vain
+			s.clock.Tick(time.Second)
+			io.ReadFull(peer.nc, make([]byte, 3000)) // wakes it, in vain
 		}
 		wantErr(t, "Send", <-result, link.ErrFull)
 		wantAfter(t, start, 3*time.Second)
+	})
+	bubble("what was taken before is noted during the wait", limited, func(t *testing.T, s *side, _ *far, _ int) {
+		result := sending(t, s)
+		time.Sleep(time.Second)
+		s.Stamps.Stall.Move(s.Stamps.Stall.Get(), s.clock.Tick(time.Second))
+		wantErr(t, "Send", <-result, link.ErrStuck)
 	})
 	bubble("waits for ever", forever, func(t *testing.T, s *side, peer *far, sent int) {
 		start := time.Now()
