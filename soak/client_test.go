@@ -274,7 +274,11 @@ func (c *client) live(stay func()) {
 func (c *client) die(stay func()) {
 	switch c.r.IntN(11) {
 	case 0, 1:
-		c.write(hailtest.CloseFrame(hail.StatusCode(4000+c.r.IntN(900)), "bye").Bytes(), 0)
+		said := hail.CloseError{Code: hail.StatusCode(4000 + c.r.IntN(900)), Reason: "bye"}
+		c.f.mu.Lock()
+		c.f.said = &said
+		c.f.mu.Unlock()
+		c.write(hailtest.CloseFrame(said.Code, said.Reason).Bytes(), 0)
 	case 2:
 		c.say(enders[c.r.IntN(len(enders))])
 	case 3:

@@ -52,9 +52,10 @@ type fate struct {
 	stalled  bool // there were times at which it did not read
 	deaf     bool // it has stopped to read before the server's close frame
 	closed   *hail.CloseError
-	last     error // of its reads
-	failed   bool  // one of its writes has: a reset may have been told by that, and not by a read
-	orderly  bool  // it has ended its sending direction, and gone on to read
+	said     *hail.CloseError // the client's own close frame, if it was not an answer
+	last     error            // of its reads
+	failed   bool             // one of its writes has: a reset may have been told by that, and not by a read
+	orderly  bool             // it has ended its sending direction, and gone on to read
 }
 
 // places are, by topic, how many messages were published before, while which subscription lasted.
@@ -345,7 +346,9 @@ func (f *fate) judgeClose() {
 		}
 		return
 	}
-	if f.closed.Code != f.info.Code || f.closed.Reason != f.info.Reason {
+	// Where both sides closed, it is told of the frame that came first.
+	told := hail.CloseError{Code: f.info.Code, Reason: f.info.Reason}
+	if told != *f.closed && (f.said == nil || told != *f.said) {
 		f.complain("got close frame %d %q, OnClose was told %+v", f.closed.Code, f.closed.Reason, f.info)
 	}
 }
