@@ -164,7 +164,7 @@ func (c *Conn) SetState(v any) {
 
 // newConn makes a connection of a link, known to the server.
 func newConn(s *Server, l *link.Conn, addr string, r *http.Request) *Conn {
-	c := &Conn{server: s, link: l, addr: addr}
+	c := &Conn{server: s, link: l, addr: addr, pulse: pulse{taken: unseen}}
 	c.values = context.WithoutCancel(r.Context())
 	c.rate.fill(s.options.MessageBurst)
 	s.conns.number(c)

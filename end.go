@@ -69,9 +69,18 @@ func (c *Conn) fail(info CloseInfo, half bool) {
 	c.report(info.Err)
 }
 
-// lose ends a connection whose peer takes nothing, or is silent.
-func (c *Conn) lose(cause Cause, err error) {
-	c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: err})
+// blame notes why the connection ends at once, or what has gone wrong where it was ending already.
+func (c *Conn) blame(cause Cause, why error) {
+	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {
+		c.mu.Lock()
+		or(&c.ending.info.Err, why)
+		c.mu.Unlock()
+	}
+}
+
+// lose ends a connection whose peer takes nothing, or is silent, and may be closing already.
+func (c *Conn) lose(cause Cause, why error) {
+	c.blame(cause, why)
 	c.endContext()
 	after := c.server.options.WriteTimeout
 	if after < 0 {
@@ -96,20 +105,9 @@ func (c *Conn) peerGone(err error) bool {
 
 // cut ends a connection that may be closing already, and reports whether it had not ended by itself.
 func (c *Conn) cut(cause Cause, why error) bool {
-	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {
-		c.amend(why)
-	}
+	c.blame(cause, why)
 	c.cutLink()
 	return !c.isDone.Load()
-}
-
-// amend adds to why the connection ends, where nothing was known to have gone wrong.
-func (c *Conn) amend(why error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ending != nil {
-		or(&c.ending.info.Err, why)
-	}
 }
 
 func (c *Conn) cutLink() {

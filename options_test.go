@@ -1309,7 +1309,7 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, e := observed(hail.Handler{})
-			s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: 500 * time.Millisecond, PongTimeout: 500 * time.Millisecond, SendQueue: -1}}
+			s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: time.Second, PongTimeout: time.Second, SendQueue: -1}}
 			p := hailtest.Dial(t, s, "/", transports[name]...)
 			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10) // so that the system tells of the peer's progress soon
 			c := await(t, "OnConnect", e.conns, ample)
@@ -1319,15 +1319,14 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 			}
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
-			for range 150 {
+			for range 200 {
 				<-tick.C
-				if err := c.Send(hail.Binary(noise(6_000))); err != nil { // 300 KB a second
+				if err := c.Send(hail.Binary(noise(8_000))); err != nil { // 400 KB a second
 					t.Fatalf("Send: %v; closed: %+v", err, await(t, "OnClose", e.closed, ample))
 				}
 			}
-			p.Resume()
-			for range 151 {
-				p.Receive()
+			if c.Context().Err() != nil {
+				t.Errorf("closed: %+v", await(t, "OnClose", e.closed, ample))
 			}
 		})
 	}
@@ -1528,6 +1527,34 @@ func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 		t.Errorf("peer: got %v and %d messages, want %d and %d", got, p.Pending(), hail.StatusNormalClosure, messages)
 	}
 	checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CauseClosed, true)
+}
+
+// Where it takes nothing of what lies before our close frame, WriteTimeout counts.
+func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what a peer has taken")
+	}
+	const writeTimeout = time.Second
+	h, e := observed(hail.Handler{})
+	s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 100 * time.Millisecond, WriteTimeout: writeTimeout}}
+	p := hailtest.Dial(t, s, "/", hailtest.TCP())
+	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
+	c := await(t, "OnConnect", e.conns, ample)
+	p.Stall()
+	if err := c.Send(hail.Binary(make([]byte, 500_000))); err != nil {
+		t.Fatalf("Send: %v", err)
+	}
+	start := time.Now()
+	if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	info := await(t, "OnClose", e.closed, ample)
+	if took := time.Since(start); took < writeTimeout {
+		t.Errorf("OnClose: after %v, want at least %v", took, writeTimeout)
+	}
+	checkClosed(t, info, hail.StatusNormalClosure, hail.CauseClosed, false)
+	checkNames(t, info.Err, "the peer's close frame did not come")
 }
 
 // The peer's close frame comes while ours waits behind what is queued.

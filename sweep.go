@@ -101,10 +101,14 @@ type pulse struct {
 	pinged time.Duration // when the ping was sent that is out; 0: none is
 	closed time.Duration // when our close frame was written, while a callback runs
 	goal   int64         // of the bytes written, those before the ping that is out
-	taken  int64         // of them, those that the peer had taken
-	looks  bool          // taken is of the last sweep, or of the ping
-	rest   bool          // the peer had not taken all
+
+	// Bytes, as the last look found them.
+	written int64
+	taken   int64 // of written, those that the peer has taken, at the least; unseen where nobody looked
 }
+
+// unseen is what a pulse has taken before the first of a row of looks.
+const unseen = -1
 
 // over reports whether more than limit has passed since then. A stamp is up to a tick of the clock old, which is
 // allowed for: no timeout is early, however late the sweep.
@@ -119,9 +123,9 @@ func (c *Conn) check(now time.Duration) {
 	if c.pulse.pinged != 0 && heard >= c.pulse.pinged {
 		c.pulse.pinged = 0 // before it could be moved behind its answer
 	}
-	stall, closed := t.Stall.Get(), t.CloseSent.Get()
-	if stall == 0 && c.pulse.pinged == 0 && closed == 0 {
-		c.pulse.looks = false
+	stall, sent := t.Stall.Get(), t.CloseSent.Get()
+	if stall == 0 && c.pulse.pinged == 0 && sent == 0 {
+		c.pulse.taken = unseen
 	} else if before := c.pulse.taken; c.progress() {
 		if stall != 0 {
 			t.Stall.Move(stall, now)
@@ -131,9 +135,9 @@ func (c *Conn) check(now time.Duration) {
 		if c.pulse.pinged != 0 && before < c.pulse.goal {
 			c.pulse.pinged = now
 		}
-		if closed != 0 {
-			t.CloseSent.Move(closed, now)
-			closed = now
+		if sent != 0 {
+			t.CloseSent.Move(sent, now)
+			sent = now
 		}
 	}
 	switch {
@@ -141,17 +145,16 @@ func (c *Conn) check(now time.Duration) {
 		c.lose(CauseWriteTimeout, errNoProgress)
 	case c.calls.running():
 		c.checkCall(now)
-	case s.over(now, closed, c.closeTimeout()):
+	case s.over(now, sent, c.closeTimeout()):
 		why := errNoAnswer
 		if !c.link.CloseSent() {
 			why = errNotSent
 		}
-		if !c.pulse.rest {
+		if c.pulse.behind() {
+			c.lose(CauseClosed, why)
+		} else {
 			c.cut(CauseClosed, why)
-			return
 		}
-		c.amend(why)
-		c.lose(CauseClosed, why)
 	case t.Closing.Get() != 0:
 	case s.over(now, t.Message.Get(), o.MessageTimeout):
 		c.failLate(CloseInfo{Code: StatusPolicyViolation, Reason: "message timeout", Cause: CauseMessageTimeout, Err: errTooSlow})
@@ -180,20 +183,18 @@ func (c *Conn) checkCall(now time.Duration) {
 // progress reports whether the peer is known to have taken bytes from the system since the last look.
 func (c *Conn) progress() bool {
 	written, held := c.link.Written()
-	taken, before := written-max(held, 0), c.pulse.taken
-	c.pulse.rest = held > 0
-	if held < 0 || !c.pulse.looks {
-		c.pulse.looks, c.pulse.taken = true, taken
-		return false
-	}
-	c.pulse.taken = max(before, taken)
-	return taken > before
+	before := c.pulse.taken
+	c.pulse.written, c.pulse.taken = written, max(before, written-max(held, 0))
+	return held >= 0 && before != unseen && c.pulse.taken > before
 }
+
+// behind reports whether the system held something for the peer.
+func (p *pulse) behind() bool { return p.taken < p.written }
 
 // closeTimeout is how long the peer's close frame is waited for: while ours is not taken, at least as long as for that.
 func (c *Conn) closeTimeout() time.Duration {
 	o := &c.server.options
-	if o.CloseTimeout > 0 && c.pulse.rest {
+	if o.CloseTimeout > 0 && c.pulse.behind() {
 		return max(o.CloseTimeout, o.WriteTimeout)
 	}
 	return o.CloseTimeout
@@ -212,13 +213,12 @@ func (c *Conn) heartbeat(now, heard time.Duration, stalled bool) {
 	switch {
 	case c.pulse.pinged != 0 && stalled:
 		c.pulse.pinged = now // the ping waits too; WriteTimeout counts
-		c.pulse.goal, _ = c.link.Written()
+		c.pulse.goal = c.pulse.written
 	case c.pulse.pinged == 0 && now-heard >= c.pingAfter():
 		c.pulse.pinged = now
 		c.link.Ping()
-		c.pulse.looks = false
 		c.progress()
-		c.pulse.goal, _ = c.link.Written()
+		c.pulse.goal = c.pulse.written
 	case c.pulse.pinged != 0 && s.over(now, c.pulse.pinged, s.options.PongTimeout):
 		c.lose(CausePingTimeout, errPongMissing)
 	}

@@ -39,13 +39,19 @@ func deflates(_ *client, header *string) {
 // little has the system keep few of the bytes that the client has not read.
 func little(c *client, _ *string) { c.tcp.(*net.TCPConn).SetReadBuffer(16 << 10) }
 
+// multipath is a kind of which the client asks for Multipath TCP, which a listener takes. Where its system has none it is
+// as epoll.
+const multipath = "multipath"
+
 func dial(t *testing.T, kind, addr string) *client {
 	t.Helper()
 	network := "tcp"
 	if strings.HasPrefix(addr, "/") {
 		network = "unix"
 	}
-	tcp, err := net.Dial(network, addr)
+	var d net.Dialer
+	d.SetMultipathTCP(kind == multipath)
+	tcp, err := d.Dial(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -156,6 +156,9 @@ func listen(t *testing.T, network, kind string, h http.Handler, stop func()) str
 	served := make(chan struct{})
 	go func() { // ends with hs.Close, which the cleanup waits for
 		defer close(served)
+		if kind == multipath {
+			kind = "epoll"
+		}
 		hs.Serve(transports[kind](ln))
 	}()
 	t.Cleanup(func() {

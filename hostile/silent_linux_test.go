@@ -1,5 +1,7 @@
 package hostile_test
 
+// What the system keeps for peers that take nothing.
+
 import (
 	"bufio"
 	"fmt"
@@ -14,13 +16,13 @@ import (
 	"example.com/hail"
 )
 
-// What the system keeps for such a peer, megabytes, is given back soon after the connection.
+// It is megabytes, and is given back soon after the connection.
 func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
 	const (
 		conns        = 10 / scale
 		writeTimeout = time.Second
 	)
-	for _, kind := range []string{"epoll", "tls"} { // of the third the server does not see the socket
+	for _, kind := range []string{"epoll", "tls", multipath} { // where the server sees the socket
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{
 				OnConnect: func(c *hail.Conn, _ *http.Request) error {
@@ -30,7 +32,11 @@ func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
 				},
 			}, hail.Options{WriteTimeout: writeTimeout})
 			tg.crowd(t, conns)
-			until(t, "the system holds much", func() bool { return unsent(t, tg.addr) > conns<<20 })
+			much := conns << 20
+			if kind == multipath {
+				much = 0 // what is not on one of its paths yet is not told
+			}
+			until(t, "the system holds much", func() bool { return unsent(t, tg.addr) > much })
 			tg.ends(t, conns, hail.CauseWriteTimeout)
 			start := time.Now()
 			until(t, "the system has given it back", func() bool { return unsent(t, tg.addr) == 0 })

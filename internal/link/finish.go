@@ -20,9 +20,9 @@ type CloseFrame struct {
 	Half   bool // end the sending direction behind it: the peer's close frame could not be found
 }
 
-// CloseWith queues the close frame behind the data, as the last thing that is sent, and reports whether the link will
-// end: not where it was called before, or nothing can be written. Where the peer has ended its sending direction
-// (PeerEnded) it leaves the end to that.
+// CloseWith queues the close frame behind the data, as the last thing that is sent. It reports false where it was called
+// before, or nothing can be written. Where the peer has ended its sending direction (PeerEnded) nothing is queued, and the
+// link ends by itself.
 func (c *Conn) CloseWith(f CloseFrame) bool {
 	o := &c.out
 	o.mu.Lock()

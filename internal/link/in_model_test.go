@@ -4,7 +4,6 @@ package link_test
 
 import (
 	"bytes"
-	"compress/flate"
 	"errors"
 	"flag"
 	"fmt"
@@ -125,7 +124,7 @@ func (m *reader) message() int {
 	payload := data
 	if m.r.IntN(3) == 0 {
 		op |= wire.RSV1
-		payload = deflated(data)
+		payload = wire.AppendDeflated(nil, data)
 	}
 	parts := 1
 	if m.r.IntN(3) == 0 {
@@ -164,14 +163,6 @@ func (m *reader) message() int {
 		m.want = append(m.want, data)
 	}
 	return len(data)
-}
-
-func deflated(data []byte) []byte {
-	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestSpeed)
-	w.Write(data)
-	w.Flush()
-	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
 }
 
 func (m *reader) Read(b []byte) (int, error) {

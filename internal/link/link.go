@@ -94,9 +94,10 @@ type Conn struct {
 	sock     poll.Socket
 	owner    Owner
 	traffic  *Traffic
-	written  atomic.Int64
 	protocol string
 	window   int // how far back what is sent compressed may refer; 0: nothing is compressed
+
+	written atomic.Int64 // bytes
 
 	engine *engine // while it reads a message; owned by the turn
 	in     in      // owned by Fill and the turn

@@ -28,7 +28,7 @@ func forgetUnsent(nc net.Conn, after time.Duration) {
 	control(nc, func(fd int) { setUserTimeout(fd, after) })
 }
 
-// setUserTimeout sets TCP's user timeout (RFC 9293 section 3.9.1.7). Multipath TCP, which has none, forgets with the close.
+// setUserTimeout sets TCP's user timeout (RFC 5482). Multipath TCP, which has none, forgets with the close.
 func setUserTimeout(fd int, after time.Duration) {
 	ms := min(max(after.Milliseconds(), 1), math.MaxInt32)
 	if unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms)) != nil {
