@@ -179,7 +179,12 @@ func (c *client) write(b []byte, piece int) error {
 	if c.said {
 		return nil
 	}
-	c.said = b[0] == 0x80|byte(hailtest.OpClose)
+	if c.said = b[0] == 0x80|byte(hailtest.OpClose) && len(b) >= 6; c.said { // shorter: a byte of something else
+		e := hailtest.Frame{Payload: unmasked(b[2:])}.CloseError()
+		c.f.mu.Lock()
+		c.f.said = &e
+		c.f.mu.Unlock()
+	}
 	for len(b) > 0 {
 		n := len(b)
 		if piece > 0 {
@@ -194,6 +199,15 @@ func (c *client) write(b []byte, piece int) error {
 		b = b[n:]
 	}
 	return nil
+}
+
+// unmasked returns the payload behind a masking key, and leaves b as it is.
+func unmasked(b []byte) []byte {
+	payload := bytes.Clone(b[4:])
+	for i := range payload {
+		payload[i] ^= b[i%4]
+	}
+	return payload
 }
 
 // say sends a message with a command, in a way that is drawn.
@@ -274,11 +288,7 @@ func (c *client) live(stay func()) {
 func (c *client) die(stay func()) {
 	switch c.r.IntN(11) {
 	case 0, 1:
-		said := hail.CloseError{Code: hail.StatusCode(4000 + c.r.IntN(900)), Reason: "bye"}
-		c.f.mu.Lock()
-		c.f.said = &said
-		c.f.mu.Unlock()
-		c.write(hailtest.CloseFrame(said.Code, said.Reason).Bytes(), 0)
+		c.write(hailtest.CloseFrame(hail.StatusCode(4000+c.r.IntN(900)), "bye").Bytes(), 0)
 	case 2:
 		c.say(enders[c.r.IntN(len(enders))])
 	case 3:

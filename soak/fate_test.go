@@ -52,7 +52,7 @@ type fate struct {
 	stalled  bool // there were times at which it did not read
 	deaf     bool // it has stopped to read before the server's close frame
 	closed   *hail.CloseError
-	said     *hail.CloseError // the client's own close frame, if it was not an answer
+	said     *hail.CloseError // that the client has sent
 	last     error            // of its reads
 	failed   bool             // one of its writes has: a reset may have been told by that, and not by a read
 	orderly  bool             // it has ended its sending direction, and gone on to read
