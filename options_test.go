@@ -1002,17 +1002,16 @@ func TestWriteTimeoutLeavesAVerySlowPeerAlone(t *testing.T) {
 	})
 }
 
-// TestWriteTimeoutLeavesASlowPeerAloneOverTCP has a socket with a large buffer, which the kernel calls writable
-// only when a third of that is free.
+// TestWriteTimeoutLeavesASlowPeerAloneOverTCP has a socket that the system does not call writable again within WriteTimeout.
 func TestWriteTimeoutLeavesASlowPeerAloneOverTCP(t *testing.T) {
 	t.Parallel()
-	const n, before = 80, 12
+	const n, before = 40, 5
 	h, e := observed(hail.Handler{})
-	s := &hail.Server{Handler: h, Options: noPings(hail.Options{WriteTimeout: 2 * time.Second, SendQueue: -1})}
+	s := &hail.Server{Handler: h, Options: noPings(hail.Options{WriteTimeout: time.Second, SendQueue: -1})}
 	p := hailtest.Dial(t, s, "/", hailtest.TCP(), hailtest.BufferSize(1<<20), hailtest.Timeout(ample))
 	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10) // so that the system tells of the peer's progress soon
 	c := await(t, "OnConnect", e.conns, ample)
-	p.ReadSlowly(4<<10, 20*time.Millisecond) // 200 KiB a second: a third of the buffer takes 3.5 s
+	p.ReadSlowly(4<<10, 50*time.Millisecond) // 80 KiB a second: half of what the system holds takes 1.6 s
 	data := noise(64 << 10)
 	for range n {
 		if err := c.TrySend(hail.Binary(data)); err != nil {
@@ -1313,15 +1312,15 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 			p := hailtest.Dial(t, s, "/", transports[name]...)
 			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10) // so that the system tells of the peer's progress soon
 			c := await(t, "OnConnect", e.conns, ample)
-			p.ReadSlowly(8<<10, 40*time.Millisecond) // 200 KB a second
-			if err := c.Send(hail.Binary(noise(600_000))); err != nil {
+			p.ReadSlowly(2<<10, 40*time.Millisecond) // 50 KB a second
+			if err := c.Send(hail.Binary(noise(200_000))); err != nil {
 				t.Fatalf("Send: %v", err)
 			}
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			for range 200 {
 				<-tick.C
-				if err := c.Send(hail.Binary(noise(8_000))); err != nil { // 400 KB a second
+				if err := c.Send(hail.Binary(noise(1_200))); err != nil { // 60 KB a second: the system takes it all
 					t.Fatalf("Send: %v; closed: %+v", err, await(t, "OnClose", e.closed, ample))
 				}
 			}
@@ -1502,12 +1501,12 @@ func TestCloseTimeout(t *testing.T) {
 // While the peer takes what lies before our close frame, it cannot answer that.
 func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 	t.Parallel()
-	const messages, size = 30, 64 << 10
+	const messages, size = 8, 64 << 10
 	h, e := observed(hail.Handler{})
 	s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 500 * time.Millisecond, SendQueue: -1}}
 	p := hailtest.Dial(t, s, "/", hailtest.TCP())
 	c := await(t, "OnConnect", e.conns, ample)
-	p.ReadSlowly(32<<10, 50*time.Millisecond) // 640 KB a second
+	p.ReadSlowly(8<<10, 50*time.Millisecond) // 160 KB a second: what the system holds takes longer than CloseTimeout
 	for range messages {
 		if err := c.Send(hail.Binary(make([]byte, size))); err != nil {
 			t.Fatalf("Send: %v", err)
@@ -1542,7 +1541,7 @@ func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
 	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
 	c := await(t, "OnConnect", e.conns, ample)
 	p.Stall()
-	if err := c.Send(hail.Binary(make([]byte, 500_000))); err != nil {
+	if err := c.Send(hail.Binary(make([]byte, 100_000))); err != nil { // the system takes it all
 		t.Fatalf("Send: %v", err)
 	}
 	start := time.Now()

@@ -98,6 +98,7 @@ func (p *Poller) New(nc net.Conn, h Handler) Socket {
 		}
 		// No descriptor is left for the set or the duplicate: a goroutine needs none.
 	}
+	control(nc, limitUnsent)
 	return newStream(nc, h, &p.streams)
 }
 

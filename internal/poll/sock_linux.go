@@ -73,6 +73,7 @@ func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 		rawClose(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
+	limitUnsent(fd)
 	s := &sock{poller: p, h: h, fd: fd}
 	s.state.Store(sockQueued)
 	if err := p.add(s); err != nil {

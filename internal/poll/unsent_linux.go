@@ -11,8 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxUnsent is how much the system takes ahead of what it sends, in bytes. By itself it takes megabytes for a peer that
+// does not read: they count as nobody's, outlive the connection by minutes, and no pong gets past them.
+const maxUnsent = 256 << 10
+
+// limitUnsent has the kernel keep to maxUnsent, for TCP. It asks for more when it holds half of that.
+func limitUnsent(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent) }
+
 // unsent asks the kernel what of nc's bytes the peer has not acknowledged. A socket that is not writable
-// tells nothing of a peer that reads slowly: it becomes so only when a third of its buffer is free.
+// tells nothing of a peer that reads slowly: it becomes so only when half of maxUnsent is sent.
 func unsent(nc net.Conn) int {
 	n := -1
 	control(nc, func(fd int) {
