@@ -1167,7 +1167,7 @@ func TestPingTimeoutLeavesAnIdlePeerAlone(t *testing.T) {
 	})
 }
 
-// lateConn keeps who asks for its socket, which is the sweep, waiting.
+// lateConn keeps who asks for its socket waiting.
 type lateConn struct {
 	net.Conn
 	asked func()
@@ -1182,13 +1182,13 @@ func (c lateConn) SyscallConn() (syscall.RawConn, error) {
 func lateSweep(t *testing.T, s *hail.Server, stays time.Duration) (late chan struct{}) {
 	t.Helper()
 	late = make(chan struct{})
-	var once sync.Once
+	var asked atomic.Int32
 	hailtest.Dial(t, s, "/", hailtest.Timeout(time.Hour), hailtest.Wrap(func(nc net.Conn) net.Conn {
 		return lateConn{nc, func() {
-			once.Do(func() {
+			if asked.Add(1) == 2 { // the first is not the sweep: a connection is set up
 				close(late)
 				time.Sleep(stays)
-			})
+			}
 		}}
 	}))
 	return late
@@ -1262,6 +1262,44 @@ func TestSendGivesUpWhenTheSweepIsLate(t *testing.T) {
 		p.Stall()
 		p.Send(hail.Text("go"))
 		checkClosed(t, <-e.closed, hail.StatusAbnormalClosure, hail.CauseWriteTimeout, false)
+	})
+}
+
+// TestSendDoesNotCountTheTimeInWhichNothingRan has a sweep come late, as in a process that was stopped, while Send waits for longer than
+// WriteTimeout.
+func TestSendDoesNotCountTheTimeInWhichNothingRan(t *testing.T) {
+	t.Parallel()
+	const limit, sweepIsLate = time.Second, time.Minute
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		const messages = 100
+		sent := make(chan error, 1)
+		h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error {
+			for range messages {
+				if err := c.Send(hail.Binary(noise(10_000))); err != nil {
+					sent <- err
+					return err
+				}
+			}
+			sent <- nil
+			return nil
+		}})
+		s := &hail.Server{Handler: h, Options: hail.Options{WriteTimeout: limit, SendQueue: 100_000}}
+		late := lateSweep(t, s, sweepIsLate)
+		<-e.conns
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Timeout(time.Hour))...)
+		<-e.conns
+		<-late
+		defer time.Sleep(sweepIsLate)
+		p.Stall()
+		p.Send(hail.Text("go"))
+		time.Sleep(3 * limit)
+		p.Resume()
+		for range messages {
+			p.Receive()
+		}
+		if err := <-sent; err != nil {
+			t.Errorf("Send: %v", err)
+		}
 	})
 }
 

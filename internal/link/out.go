@@ -89,7 +89,8 @@ func (c *Conn) compresses(n int) bool {
 // reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
 func (c *Conn) reserve(size int, wait bool) error {
 	o := &c.out
-	limit := c.cfg.SendQueue
+	limit, clock := c.cfg.SendQueue, c.cfg.Clock
+	var timer *time.Timer // nil: does not wait yet, or waits for ever
 	var timeout <-chan time.Time
 	var begin time.Duration // of the wait
 	for {
@@ -106,10 +107,10 @@ func (c *Conn) reserve(size int, wait bool) error {
 		case !wait:
 			return ErrFull
 		}
-		if timeout == nil && c.cfg.SendWait >= 0 {
-			timer := time.NewTimer(c.cfg.SendWait)
+		if timer == nil && c.cfg.SendWait >= 0 {
+			timer, begin = time.NewTimer(c.cfg.SendWait), clock.Now()
 			defer timer.Stop()
-			timeout, begin = timer.C, c.cfg.Clock.Now()
+			timeout = timer.C
 		}
 		if o.room == nil {
 			o.room = make(chan struct{})
@@ -121,7 +122,11 @@ func (c *Conn) reserve(size int, wait bool) error {
 			o.mu.Lock()
 		case <-timeout:
 			o.mu.Lock()
-			if stall := c.Stamps.Stall.Get(); stall != 0 && stall <= begin+c.cfg.Clock.Step() {
+			if left := begin + c.cfg.SendWait - clock.Now(); left > clock.Step() {
+				timer.Reset(left) // the clock has passed over some of the time: the process did not run
+				continue
+			}
+			if stall := c.Stamps.Stall.Get(); stall != 0 && stall <= begin+clock.Step() {
 				return ErrStuck
 			}
 			return ErrFull

@@ -446,7 +446,26 @@ func TestStalledPeer(t *testing.T) {
 		result := sending(t, s)
 		time.Sleep(time.Second)
 		s.Stamps.Stall.Move(s.Stamps.Stall.Get(), s.clock.Tick(time.Second))
+		time.Sleep(time.Second)
+		s.clock.Tick(time.Second)
 		wantErr(t, "Send", <-result, link.ErrStuck)
+	})
+	bubble("what the clock passes over does not count", limited, func(t *testing.T, s *side, _ *far, _ int) {
+		start := time.Now()
+		s.clock.Tick(time.Second)
+		result := sending(t, s)
+		took := make(chan time.Duration, 1)
+		go func() { // ends with the Send; waited for below
+			wantErr(t, "Send", <-result, link.ErrStuck)
+			took <- time.Since(start)
+		}()
+		for range 5 {
+			time.Sleep(2 * time.Second)
+			s.clock.Tick(time.Second)
+		}
+		if took := <-took; took < 5*time.Second || took > 7*time.Second {
+			t.Errorf("after %v, want 6s, which the clock counts as 3s, less a step", took)
+		}
 	})
 	bubble("waits for ever", forever, func(t *testing.T, s *side, peer *far, sent int) {
 		start := time.Now()
