@@ -5,6 +5,7 @@ package conformance_test
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,7 +43,7 @@ func TestCloseFrames(t *testing.T) {
 		s.cause = hail.CauseProtocol
 		return s
 	}
-	t.Run("7.4 codes that may be sent", func(t *testing.T) {
+	shows(t, "7.4 codes that may be sent", func(t *testing.T) {
 		t.Parallel()
 		for _, code := range codes {
 			if legalCode(code) {
@@ -51,7 +52,7 @@ func TestCloseFrames(t *testing.T) {
 			}
 		}
 	})
-	t.Run("7.4 codes that may not be sent", func(t *testing.T) {
+	shows(t, "7.4 codes that may not be sent", func(t *testing.T) {
 		t.Parallel()
 		for _, code := range codes {
 			if !legalCode(code) {
@@ -62,7 +63,7 @@ func TestCloseFrames(t *testing.T) {
 			}
 		}
 	})
-	t.Run("5.5.1 payloads", func(t *testing.T) {
+	shows(t, "5.5.1 payloads", func(t *testing.T) {
 		t.Parallel()
 		for name, s := range map[string]script{
 			"none":                       answers("close 1005 ", closeWith("")),
@@ -79,7 +80,7 @@ func TestCloseFrames(t *testing.T) {
 			t.Run(name, s.play)
 		}
 	})
-	t.Run("8.1 reasons that are not UTF-8", func(t *testing.T) {
+	shows(t, "8.1 reasons that are not UTF-8", func(t *testing.T) {
 		t.Parallel()
 		for _, reason := range invalidTexts {
 			if len(reason) <= 123 {
@@ -90,7 +91,7 @@ func TestCloseFrames(t *testing.T) {
 			t.Run(fmt.Sprintf("%.20q", reason), breaks(closeUTF8, closeWith("\x03\xe8"+reason)).play)
 		}
 	})
-	t.Run("5.5.1 nothing counts behind the client's close frame", func(t *testing.T) {
+	shows(t, "5.5.1 nothing counts behind the client's close frame", func(t *testing.T) {
 		t.Parallel()
 		for name, behind := range map[string][]byte{
 			"text":            frames(text("late")),
@@ -161,7 +162,7 @@ func TestCloseHandshake(t *testing.T) {
 			t.Errorf("OnClose: got %+v, want 4001, enough, closed, an error: %v", info, !clean)
 		}
 	}
-	t.Run("7.1.2 started by the server", func(t *testing.T) {
+	shows(t, "7.1.2 started by the server", func(t *testing.T) {
 		t.Parallel()
 		for name, answer := range map[string]hailtest.Frame{
 			"the same code": hailtest.CloseFrame(4001, ""), "no code": closeWith(""), "another code": bye,
@@ -172,13 +173,13 @@ func TestCloseHandshake(t *testing.T) {
 			})
 		}
 	})
-	t.Run("5.5.1 both at once", func(t *testing.T) {
+	shows(t, "5.5.1 both at once", func(t *testing.T) {
 		t.Parallel()
 		// The client's close frame is on its way when the server sends its own.
 		got, took, info := meet(t, bye.Bytes(), nil)
 		check(t, got, took, 0, info, true)
 	})
-	t.Run("5.5.1 frames between the server's close frame and the client's", func(t *testing.T) {
+	shows(t, "5.5.1 frames between the server's close frame and the client's", func(t *testing.T) {
 		t.Parallel()
 		for name, between := range map[string][]byte{
 			"messages":           frames(text("late"), bin(make([]byte, 100_000)), fragments(hailtest.OpText, "la", "te")[0]),
@@ -192,12 +193,12 @@ func TestCloseHandshake(t *testing.T) {
 			})
 		}
 	})
-	t.Run("7.1.1 a client that does not answer", func(t *testing.T) {
+	shows(t, "7.1.1 a client that does not answer", func(t *testing.T) {
 		t.Parallel()
 		got, took, info := meet(t, nil, nil)
 		check(t, got, took, 5*time.Second, info, false)
 	})
-	t.Run("7.1.1 the server closes the TCP connection first, and at once", func(t *testing.T) {
+	shows(t, "7.1.1 the server closes the TCP connection first, and at once", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			server, _ := echo(hail.Options{})
@@ -210,7 +211,7 @@ func TestCloseHandshake(t *testing.T) {
 			}
 		})
 	})
-	t.Run("7.1.7 nothing is processed after a failure", func(t *testing.T) {
+	shows(t, "7.1.7 nothing is processed after a failure", func(t *testing.T) {
 		t.Parallel()
 		messages := make(chan string, 10)
 		server, ends := echo(hail.Options{})
@@ -227,7 +228,7 @@ func TestCloseHandshake(t *testing.T) {
 			t.Errorf("OnMessage was called %d times, want only with what came before", len(messages))
 		}
 	})
-	t.Run("7.1.7 the close frame of a failure is sent whatever follows", func(t *testing.T) {
+	shows(t, "7.1.7 the close frame of a failure is sent whatever follows", func(t *testing.T) {
 		t.Parallel()
 		for name, behind := range map[string][]byte{
 			"a close frame":                   frames(bye),
@@ -241,7 +242,7 @@ func TestCloseHandshake(t *testing.T) {
 			t.Run(name, script{send: append(frames(text("\xff")), behind...), want: []string{closeUTF8}, cause: hail.CauseProtocol}.play)
 		}
 	})
-	t.Run("7.1.7 a client that does not answer a failure", func(t *testing.T) {
+	shows(t, "7.1.7 a client that does not answer a failure", func(t *testing.T) {
 		t.Parallel()
 		unmasked := text("unmasked")
 		unmasked.Unmasked = true
@@ -279,7 +280,7 @@ func TestCloseHandshake(t *testing.T) {
 			})
 		}
 	})
-	t.Run("7.1.5 the code that OnClose is told", func(t *testing.T) {
+	shows(t, "7.1.5 the code that OnClose is told", func(t *testing.T) {
 		t.Parallel()
 		for name, tt := range map[string]struct {
 			send []byte
@@ -302,11 +303,17 @@ func TestCloseHandshake(t *testing.T) {
 			})
 		}
 	})
-	t.Run("7.4.1 codes that are never sent", func(t *testing.T) {
+	shows(t, "7.4.1 codes that are never sent", func(t *testing.T) {
 		t.Parallel()
 		for _, code := range codes {
+			may := legalCode(code) || code == 1005 // a close frame without a code
 			for name, server := range map[string]*hail.Server{
-				"Close": {Handler: hail.Handler{OnMessage: func(c *hail.Conn, _ hail.Message) error { c.Close(hail.StatusCode(code), ""); return nil }}},
+				"Close": {Handler: hail.Handler{OnMessage: func(c *hail.Conn, _ hail.Message) error {
+					if err := c.Close(hail.StatusCode(code), ""); (err == nil) != may {
+						t.Errorf("Close with %d: got %v, want an error: %v", code, err, !may)
+					}
+					return nil
+				}}},
 				"error": {Handler: hail.Handler{OnMessage: func(*hail.Conn, hail.Message) error { return hail.CloseError{Code: hail.StatusCode(code)} }}},
 			} {
 				server.OnConnect = func(*hail.Conn, *http.Request) error { return nil }
@@ -314,7 +321,7 @@ func TestCloseHandshake(t *testing.T) {
 				p := hailtest.Dial(t, server, "/", hailtest.Raw())
 				got := converse(t, p, frames(text("close"), bye))
 				want := fmt.Sprintf("close %d ", code)
-				if !legalCode(code) && code != 1005 { // 1005 is a close frame without a code
+				if !may {
 					want = "close 1011 "
 				}
 				if len(got) != 1 || !strings.HasPrefix(got[0], want) {
@@ -323,7 +330,7 @@ func TestCloseHandshake(t *testing.T) {
 			}
 		}
 	})
-	t.Run("5.5.1 reasons are cut, and UTF-8", func(t *testing.T) {
+	shows(t, "5.5.1 reasons are cut, and UTF-8", func(t *testing.T) {
 		t.Parallel()
 		for reason, want := range map[string]string{
 			strings.Repeat("x", 123):      strings.Repeat("x", 123),
@@ -338,14 +345,14 @@ func TestCloseHandshake(t *testing.T) {
 			}
 		}
 	})
-	t.Run("5.5.1 no data behind the server's close frame", func(t *testing.T) {
+	shows(t, "5.5.1 no data behind the server's close frame", func(t *testing.T) {
 		t.Parallel()
 		server, ends := echo(hail.Options{})
 		server.OnMessage = func(c *hail.Conn, _ hail.Message) error {
 			c.Send(hail.Text("before"))
 			c.Close(4001, "")
-			if err := c.Send(hail.Text("after")); err == nil {
-				t.Errorf("Send after Close: got nil, want an error")
+			if err := c.Send(hail.Text("after")); !errors.Is(err, hail.ErrConnClosed) {
+				t.Errorf("Send after Close: got %v, want %v", err, hail.ErrConnClosed)
 			}
 			return nil
 		}

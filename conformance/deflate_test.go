@@ -85,7 +85,7 @@ func TestDeflateOffers(t *testing.T) {
 			})
 		}
 	}
-	t.Run("7692 7 offers that can be honoured", func(t *testing.T) {
+	shows(t, "7692 7 offers that can be honoured", func(t *testing.T) {
 		answers(t, map[string]string{
 			"permessage-deflate":                                                         agreed,
 			"permessage-deflate; client_max_window_bits":                                 agreed,
@@ -95,7 +95,7 @@ func TestDeflateOffers(t *testing.T) {
 			"permessage-deflate ; server_no_context_takeover ; client_max_window_bits=8": agreed,
 		})
 	})
-	t.Run("7692 7 offers that must be declined", func(t *testing.T) {
+	shows(t, "7692 7 offers that must be declined", func(t *testing.T) {
 		answers(t, map[string]string{
 			"permessage-deflate; unknown":   "",
 			"permessage-deflate; unknown=1": "",
@@ -107,7 +107,7 @@ func TestDeflateOffers(t *testing.T) {
 			`permessage-deflate; client_no_context_takeover="true"`:                      "",
 		})
 	})
-	t.Run("7692 5.1 preference", func(t *testing.T) {
+	shows(t, "7692 5.1 preference", func(t *testing.T) {
 		answers(t, map[string]string{
 			"permessage-deflate; server_max_window_bits=10, permessage-deflate": agreed + "; server_max_window_bits=10",
 			"permessage-deflate; server_max_window_bits=7, permessage-deflate":  agreed,
@@ -116,7 +116,7 @@ func TestDeflateOffers(t *testing.T) {
 			"permessage-foo, x-webkit-deflate-frame":                            "",
 		})
 	})
-	t.Run("7692 7.1.2.1 server_max_window_bits", func(t *testing.T) {
+	shows(t, "7692 7.1.2.1 server_max_window_bits", func(t *testing.T) {
 		offers := make(map[string]string)
 		for bits := 0; bits <= 17; bits++ {
 			for _, format := range []string{"%d", `"%d"`} {
@@ -132,7 +132,7 @@ func TestDeflateOffers(t *testing.T) {
 		}
 		answers(t, offers)
 	})
-	t.Run("7692 7.1.2.2 client_max_window_bits", func(t *testing.T) {
+	shows(t, "7692 7.1.2.2 client_max_window_bits", func(t *testing.T) {
 		offers := make(map[string]string)
 		for bits := 0; bits <= 17; bits++ {
 			want := ""
@@ -146,7 +146,7 @@ func TestDeflateOffers(t *testing.T) {
 		}
 		answers(t, offers)
 	})
-	t.Run("7692 5 no offer, no answer", func(t *testing.T) {
+	shows(t, "7692 5 no offer, no answer", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(compression)
 		if got, present := accepted(t, server, with("x"))["Sec-Websocket-Extensions"]; present {
@@ -172,7 +172,7 @@ func TestDeflateMessages(t *testing.T) {
 	}
 	send := func(list ...[]hailtest.Frame) []byte { return frames(append(slices.Concat(list...), bye)...) }
 
-	t.Run("7692 7.2.2 messages of every shape", func(t *testing.T) {
+	shows(t, "7692 7.2.2 messages of every shape", func(t *testing.T) {
 		plays(t, map[string]script{
 			"one block":           {send: send(deflated(hello)), want: said("Hello")},
 			"not compressed":      {send: send(deflated(helloStored)), want: said("Hello")},
@@ -197,7 +197,7 @@ func TestDeflateMessages(t *testing.T) {
 			"no context from last": {send: send(deflated(hello), deflated(helloShared), deflated(hello)), want: []string{`text "Hello"`, closeDeflate}, cause: hail.CauseProtocol},
 		})
 	})
-	t.Run("7692 7.2.2 messages that do not inflate", func(t *testing.T) {
+	shows(t, "7692 7.2.2 messages that do not inflate", func(t *testing.T) {
 		list := map[string]script{}
 		broken := func(parts ...string) script {
 			f := deflated(parts...)
@@ -235,14 +235,14 @@ func TestDeflateMessages(t *testing.T) {
 		}
 		plays(t, list)
 	})
-	t.Run("8.1 compressed text that is not UTF-8", func(t *testing.T) {
+	shows(t, "8.1 compressed text that is not UTF-8", func(t *testing.T) {
 		plays(t, map[string]script{
 			"whole":     {send: send(deflated(compress([]byte("a\xff")))), want: []string{closeUTF8}, cause: hail.CauseProtocol},
 			"unended":   {send: send(deflated(compress([]byte("a\xe4\xbd")))), want: []string{closeUTF8}, cause: hail.CauseProtocol},
 			"fragments": {send: send(deflated(compress([]byte("a\xff"))[:2], compress([]byte("a\xff"))[2:])), want: []string{closeUTF8}, cause: hail.CauseProtocol},
 		})
 	})
-	t.Run("8.1 compressed text that is not UTF-8, before its end", func(t *testing.T) {
+	shows(t, "8.1 compressed text that is not UTF-8, before its end", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			server, _ := echo(hail.Options{Compression: true, PingInterval: -1, MessageTimeout: -1})
@@ -255,7 +255,13 @@ func TestDeflateMessages(t *testing.T) {
 			p.NetConn().Close()
 		})
 	})
-	t.Run("7692 6 RSV1 where it must not be", func(t *testing.T) {
+	shows(t, "7692 6 control frames are not compressed", func(t *testing.T) {
+		long := strings.Repeat("x", 125)
+		script{opts: compression, offer: offer,
+			send: frames(append(deflated(hello), control(hailtest.OpPing, long), closeWith("\x03\xe8"+long[2:]))...),
+			want: []string{`text "Hello"`, show(control(hailtest.OpPong, long)), closed}}.play(t) // readFrame refuses a control frame with RSV1
+	})
+	shows(t, "7692 6 RSV1 where it must not be", func(t *testing.T) {
 		rsv1 := func(f hailtest.Frame) hailtest.Frame { f.RSV1 = true; return f }
 		refuses := func(list ...hailtest.Frame) script {
 			return script{send: frames(append(list, text("never"), bye)...), want: []string{closeProtocol}, cause: hail.CauseProtocol}
@@ -274,7 +280,7 @@ func TestDeflateMessages(t *testing.T) {
 			"unmasked":                    refuses(rsv1(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte(hello), Unmasked: true})),
 		})
 	})
-	t.Run("7692 5 RSV1 that was not negotiated", func(t *testing.T) {
+	shows(t, "7692 5 RSV1 that was not negotiated", func(t *testing.T) {
 		t.Parallel()
 		for name, s := range map[string]script{
 			"off":         {offer: offer},
@@ -285,7 +291,7 @@ func TestDeflateMessages(t *testing.T) {
 			t.Run(name, s.play)
 		}
 	})
-	t.Run("7692 7.2.2 fragments split at every byte", func(t *testing.T) {
+	shows(t, "7692 7.2.2 fragments split at every byte", func(t *testing.T) {
 		message := strings.Repeat("the quick brown fox ", 5) + "\u4f60\u597d"
 		payload := compress([]byte(message))
 		var all []hailtest.Frame
@@ -323,7 +329,7 @@ func TestDeflateAnswers(t *testing.T) {
 		}
 		return list
 	}
-	t.Run("7692 7.1.1.1 no context taken over", func(t *testing.T) {
+	shows(t, "7692 7.1.1.1 no context taken over", func(t *testing.T) {
 		t.Parallel()
 		m := noise(2000)
 		m = append(m, m...)
@@ -332,7 +338,7 @@ func TestDeflateAnswers(t *testing.T) {
 			t.Errorf("got %v and then %v, want the same compressed payload twice", list[0], list[1])
 		}
 	})
-	t.Run("7692 7.1.2.1 no reference past the window", func(t *testing.T) {
+	shows(t, "7692 7.1.2.1 no reference past the window", func(t *testing.T) {
 		t.Parallel()
 		for bits := 8; bits <= 15; bits++ {
 			window := 1 << bits
@@ -348,7 +354,7 @@ func TestDeflateAnswers(t *testing.T) {
 			}
 		}
 	})
-	t.Run("7692 7.1.2.1 no reference past the window in what is published", func(t *testing.T) {
+	shows(t, "7692 7.1.2.1 no reference past the window in what is published", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(compression)
 		server.OnConnect = func(c *hail.Conn, _ *http.Request) error { return c.Subscribe("topic") }
@@ -377,7 +383,7 @@ func TestDeflateAnswers(t *testing.T) {
 			}
 		}
 	})
-	t.Run("7692 7.2.1 the tail is cut off", func(t *testing.T) {
+	shows(t, "7692 7.2.1 the tail is cut off", func(t *testing.T) {
 		t.Parallel()
 		for _, m := range [][]byte{bytes.Repeat([]byte("a"), 1<<10), bytes.Repeat([]byte("abc"), 50_000)} {
 			if f := talk(t, offer, m)[0]; !f.RSV1 || bytes.HasSuffix(f.Payload, []byte("\x00\x00\xff\xff")) {

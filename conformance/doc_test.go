@@ -1,60 +1,124 @@
 package conformance_test
 
-// The page that says what conforms is held against the tests that show it.
+// The page that says what conforms is held against the tests that have shown it.
 
 import (
+	"errors"
+	"flag"
+	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
-func TestDocument(t *testing.T) {
-	t.Parallel()
-	// A subtest whose name begins with a section shows what stands there.
-	named := regexp.MustCompile(`\bt\.Run\("((?:7692 )?[0-9.]+ [^"]*)"`)
-	files, err := filepath.Glob("*_test.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("found %d files of tests, %v", len(files), err)
-	}
-	tests := make(map[string]bool) // whether a row names it
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range named.FindAllStringSubmatch(string(source), -1) {
-			if _, twice := tests[match[1]]; twice {
-				t.Errorf("two subtests are called %q", match[1])
+// shown are the subtests that have passed, by name, each with how many there were, and the page that names them.
+var shown = struct {
+	page  string
+	mu    sync.Mutex
+	tests map[string]int
+}{tests: make(map[string]int)}
+
+// shows runs a subtest that a row of the page names. Its name begins with a section.
+func shows(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		t.Cleanup(func() { // runs behind the subtest's own, and when those have ended that run beside it
+			if t.Skipped() || t.Failed() {
+				return
 			}
-			tests[match[1]] = false
-		}
+			shown.mu.Lock()
+			defer shown.mu.Unlock()
+			shown.tests[name]++
+		})
+		test(t)
+	})
+}
+
+// suite is all tests, and the page.
+type suite struct{ *testing.M }
+
+func (s suite) Run() int {
+	code := s.M.Run()
+	if code != 0 || !whole() {
+		return code
 	}
+	if err := checkPage(shown.page, shown.tests); err != nil {
+		fmt.Fprintln(os.Stderr, "docs/conformance.md:", err)
+		return 1
+	}
+	return 0
+}
+
+// TestPage reads the page, for suite. It is a test so that results are not kept for another page.
+func TestPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/conformance.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(page)) {
+	shown.page = string(page)
+}
+
+// whole reports whether all tests were to run, once.
+func whole() bool {
+	for name, usual := range map[string]string{"run": "", "skip": "", "list": "", "count": "1", "fuzzworker": "false"} {
+		if flag.Lookup("test."+name).Value.String() != usual {
+			return false
+		}
+	}
+	return true
+}
+
+// checkPage says where the page and the tests that have passed differ.
+func checkPage(page string, tests map[string]int) error {
+	var wrong []error
+	named := make(map[string]bool)
+	for line := range strings.Lines(page) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
 		if len(cells) < 3 || strings.HasPrefix(line, "| section") || strings.HasPrefix(line, "|--") {
 			continue
 		}
 		names := regexp.MustCompile("`[^`]+`").FindAllString(cells[len(cells)-2], -1)
 		if len(names) == 0 || len(cells) != 6 {
-			t.Errorf("row of %d cells with %d tests, want 4 and some: %s", len(cells)-2, len(names), line)
+			wrong = append(wrong, fmt.Errorf("row of %d cells with %d tests, want 4 and some: %s", len(cells)-2, len(names), line))
 		}
 		for _, name := range names {
 			name = strings.Trim(name, "`")
-			if _, ok := tests[name]; !ok {
-				t.Errorf("no subtest is called %q, which a row names: %s", name, line)
+			if tests[name] == 0 {
+				wrong = append(wrong, fmt.Errorf("no subtest has passed that is called %q, as a row says: %s", name, line))
 			}
-			tests[name] = true
+			named[name] = true
 		}
 	}
-	for name, inRow := range tests {
-		if !inRow {
-			t.Errorf("no row of docs/conformance.md names the subtest %q", name)
+	for name, times := range tests {
+		if !named[name] {
+			wrong = append(wrong, fmt.Errorf("no row names the subtest %q", name))
+		}
+		if times > 1 {
+			wrong = append(wrong, fmt.Errorf("%d subtests are called %q", times, name))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func TestCheckPage(t *testing.T) {
+	t.Parallel()
+	const page = "# Title\n| section | demanded | hail | tests |\n|---|---|---|---|\n| 1 | this | so | `1 this`, `2 that` |\n"
+	for name, tt := range map[string]struct {
+		page  string
+		tests map[string]int
+		wrong bool
+	}{
+		"as it should be":              {page, map[string]int{"1 this": 1, "2 that": 1}, false},
+		"a test that is gone":          {page, map[string]int{"1 this": 1}, true},
+		"a test that no row names":     {page, map[string]int{"1 this": 1, "2 that": 1, "3 more": 1}, true},
+		"two tests of one name":        {page, map[string]int{"1 this": 2, "2 that": 1}, true},
+		"a row without a test":         {page + "| 3 | more | so | |\n", map[string]int{"1 this": 1, "2 that": 1}, true},
+		"a row with a cell too little": {page + "| 3 | more | `1 this` |\n", map[string]int{"1 this": 1, "2 that": 1}, true},
+	} {
+		if err := checkPage(tt.page, tt.tests); (err != nil) != tt.wrong {
+			t.Errorf("%s: got %v, want an error: %v", name, err, tt.wrong)
 		}
 	}
 }

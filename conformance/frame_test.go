@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
@@ -75,7 +76,7 @@ func TestFrames(t *testing.T) {
 	t.Parallel()
 	first := text("first")
 	echoed := []string{`text "first"`}
-	t.Run("5.2 reserved bits", func(t *testing.T) {
+	shows(t, "5.2 reserved bits", func(t *testing.T) {
 		t.Parallel()
 		for bits := 1; bits < 8; bits++ {
 			for _, op := range []hailtest.Opcode{hailtest.OpText, hailtest.OpBinary, hailtest.OpClose, hailtest.OpPing, hailtest.OpPong} {
@@ -93,7 +94,7 @@ func TestFrames(t *testing.T) {
 			}
 		}
 	})
-	t.Run("5.2 unknown opcodes", func(t *testing.T) {
+	shows(t, "5.2 unknown opcodes", func(t *testing.T) {
 		t.Parallel()
 		for _, op := range []hailtest.Opcode{3, 4, 5, 6, 7, 11, 12, 13, 14, 15} {
 			for _, payload := range []string{"", "payload"} {
@@ -105,7 +106,7 @@ func TestFrames(t *testing.T) {
 			}
 		}
 	})
-	t.Run("5.1 unmasked frames", func(t *testing.T) {
+	shows(t, "5.1 unmasked frames", func(t *testing.T) {
 		t.Parallel()
 		for _, op := range []hailtest.Opcode{hailtest.OpText, hailtest.OpBinary, hailtest.OpClose, hailtest.OpPing, hailtest.OpPong} {
 			for _, payload := range []string{"", "\x03\xe8payload"} {
@@ -121,7 +122,7 @@ func TestFrames(t *testing.T) {
 		f[1].Unmasked = true
 		t.Run("second fragment", violates(nil, f...).play)
 	})
-	t.Run("5.3 masking keys", func(t *testing.T) {
+	shows(t, "5.3 masking keys", func(t *testing.T) {
 		for name, key := range map[string][4]byte{"one byte": {1, 0, 0, 0}, "last byte": {0, 0, 0, 1}, "all": {255, 255, 255, 255}, "some": {0x37, 0xFA, 0x21, 0x3D}} {
 			t.Run(name, func(t *testing.T) {
 				s := script{}
@@ -153,7 +154,7 @@ func TestFragments(t *testing.T) {
 	ping := []hailtest.Frame{control(hailtest.OpPing, "in between")}
 	pong := []hailtest.Frame{control(hailtest.OpPong, "in between")}
 	part := fragments(hailtest.OpText, "a", "b")
-	t.Run("5.4 fragmented messages", func(t *testing.T) {
+	shows(t, "5.4 fragmented messages", func(t *testing.T) {
 		plays(t, map[string]script{
 			"two":            {send: send(fragments(hailtest.OpText, "Hel", "lo")), want: []string{`text "Hello"`, closed}},
 			"binary":         {send: send(fragments(hailtest.OpBinary, "\xff", "\xfe")), want: []string{`binary "\xff\xfe"`, closed}},
@@ -168,7 +169,7 @@ func TestFragments(t *testing.T) {
 				want: []string{"binary of 35001 bytes", closed}},
 		})
 	})
-	t.Run("5.4 control frames among fragments", func(t *testing.T) {
+	shows(t, "5.4 control frames among fragments", func(t *testing.T) {
 		plays(t, map[string]script{
 			"ping":                  {send: send(part[:1], ping, part[1:]), want: []string{`pong "in between"`, `text "ab"`, closed}},
 			"pong":                  {send: send(part[:1], pong, part[1:]), want: []string{`text "ab"`, closed}},
@@ -178,7 +179,34 @@ func TestFragments(t *testing.T) {
 			"every fragment":        {send: send(part[:1], ping, fragments(0, "b", "")[:1], ping, fragments(0, "c")), want: []string{`pong "in between"`, `pong "in between"`, `text "abc"`, closed}},
 		})
 	})
-	t.Run("5.4 fragments out of place", func(t *testing.T) {
+	shows(t, "5.4 control frames are handled as they come", func(t *testing.T) {
+		t.Parallel()
+		for name, frame := range map[string]hailtest.Frame{
+			"fragment":            part[0],
+			"compressed fragment": deflated(hello[:3], hello[3:])[0],
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					server, ends := echo(compression)
+					p := hailtest.Dial(t, server, "/", hailtest.Raw(), hailtest.Header("Sec-WebSocket-Extensions", offer))
+					p.Write(frame.Bytes())
+					for _, payload := range []string{"", "1", strings.Repeat("2", 125)} {
+						p.Write(control(hailtest.OpPing, payload).Bytes())
+						if got, want := show(p.ReadFrame()), show(control(hailtest.OpPong, payload)); got != want {
+							t.Errorf("got %s before the message's end, want %s", got, want)
+						}
+					}
+					p.Write(bye.Bytes())
+					if got := show(p.ReadFrame()); got != closed {
+						t.Errorf("got %s before the message's end, want %s", got, closed)
+					}
+					await(t, ends)
+				})
+			})
+		}
+	})
+	shows(t, "5.4 fragments out of place", func(t *testing.T) {
 		t.Parallel()
 		notFinal := hailtest.Frame{Opcode: hailtest.OpContinuation, Payload: []byte("a")}
 		for name, s := range map[string]script{
@@ -194,7 +222,7 @@ func TestFragments(t *testing.T) {
 			t.Run(name, s.play)
 		}
 	})
-	t.Run("5.5 control frames in fragments or over 125 bytes", func(t *testing.T) {
+	shows(t, "5.5 control frames in fragments or over 125 bytes", func(t *testing.T) {
 		t.Parallel()
 		for _, op := range []hailtest.Opcode{hailtest.OpClose, hailtest.OpPing, hailtest.OpPong} {
 			f := hailtest.Frame{Opcode: op, Payload: []byte("\x03\xe8")}
@@ -208,7 +236,7 @@ func TestFragments(t *testing.T) {
 			}
 		}
 	})
-	t.Run("5.5.2 pings", func(t *testing.T) {
+	shows(t, "5.5.2 pings", func(t *testing.T) {
 		list := map[string]script{}
 		for _, payload := range []string{"", "a", "\xff\xfe\x00", strings.Repeat("x", 124), strings.Repeat("\xff", 125)} {
 			list[fmt.Sprint(len(payload), " bytes")] = script{send: frames(control(hailtest.OpPing, payload), bye),
@@ -217,7 +245,32 @@ func TestFragments(t *testing.T) {
 		list["in order with messages"] = script{send: frames(text("a"), control(hailtest.OpPing, "1"), bye), want: []string{`text "a"`, `pong "1"`, closed}}
 		plays(t, list)
 	})
-	t.Run("5.5.3 pongs nobody asked for", func(t *testing.T) {
+	shows(t, "5.5.2 pongs go ahead of what is queued", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			const messages, most = 100, 3 // of which the transport has some, and one is being written
+			server, _ := echo(hail.Options{})
+			server.OnMessage = func(c *hail.Conn, m hail.Message) error {
+				for range messages {
+					if err := c.Send(hail.Binary(make([]byte, 1000))); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			p := hailtest.Dial(t, server, "/", hailtest.Raw(), hailtest.BufferSize(1<<10))
+			p.Write(frames(text("go"), control(hailtest.OpPing, "now")))
+			synctest.Wait()
+			before := 0
+			for f := p.ReadFrame(); f.Opcode != hailtest.OpPong; f = p.ReadFrame() {
+				before++
+			}
+			if before > most {
+				t.Errorf("%d of %d queued messages came before the pong, want at most %d", before, messages, most)
+			}
+		})
+	})
+	shows(t, "5.5.3 pongs nobody asked for", func(t *testing.T) {
 		plays(t, map[string]script{
 			"empty":     {send: frames(control(hailtest.OpPong, ""), text("a"), bye), want: []string{`text "a"`, closed}},
 			"125 bytes": {send: frames(control(hailtest.OpPong, strings.Repeat("\xff", 125)), text("a"), bye), want: []string{`text "a"`, closed}},

@@ -117,7 +117,7 @@ func TestHandshakeRequest(t *testing.T) {
 			})
 		}
 	}
-	t.Run("4.2.1 request line", func(t *testing.T) {
+	shows(t, "4.2.1 request line", func(t *testing.T) {
 		run(t, requests{
 			"as it should be": {with("x"), ok},
 			"HTTP/1.2":        {with("GET", "GET /chat HTTP/1.2"), ok},
@@ -141,7 +141,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"authority":       {with("GET", "GET server.example.com:80 HTTP/1.1"), 400},
 		})
 	})
-	t.Run("4.2.1 Host", func(t *testing.T) {
+	shows(t, "4.2.1 Host", func(t *testing.T) {
 		run(t, requests{
 			"with a port":   {with("Host", "Host: server.example.com:8080"), ok},
 			"in other case": {with("Host", "hOST: SERVER.example.com"), ok},
@@ -151,7 +151,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"not a host":    {with("Host", "Host: server.example.com/chat{}"), 400},
 		})
 	})
-	t.Run("4.2.1 Upgrade", func(t *testing.T) {
+	shows(t, "4.2.1 Upgrade", func(t *testing.T) {
 		run(t, requests{
 			"in other case":          {with("Upgrade", "uPGRADE: WebSocket"), ok},
 			"white space":            {with("Upgrade", "Upgrade: \t websocket \t"), ok},
@@ -171,7 +171,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"space before the colon": {with("Upgrade", "Upgrade : websocket"), 400},
 		})
 	})
-	t.Run("4.2.1 Connection", func(t *testing.T) {
+	shows(t, "4.2.1 Connection", func(t *testing.T) {
 		run(t, requests{
 			"in other case":     {with("Connection", "connection: upGRADE"), ok},
 			"in a list":         {with("Connection", "Connection: keep-alive,Upgrade"), ok},
@@ -185,7 +185,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"other white space": {with("Connection", "Connection: \u0085Upgrade"), 426},
 		})
 	})
-	t.Run("4.2.1 Sec-WebSocket-Key", func(t *testing.T) {
+	shows(t, "4.2.1 Sec-WebSocket-Key", func(t *testing.T) {
 		const name = "Sec-WebSocket-Key"
 		run(t, requests{
 			"in other case":    {with(name, "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="), ok},
@@ -203,7 +203,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"space in between": {with(name, name+": dGhlIHNhbXBs ZSBub25jZQ=="), 400},
 		})
 	})
-	t.Run("4.2.1 Sec-WebSocket-Version", func(t *testing.T) {
+	shows(t, "4.2.1 Sec-WebSocket-Version", func(t *testing.T) {
 		const name = "Sec-WebSocket-Version"
 		run(t, requests{
 			"in other case": {with(name, "SEC-WEBSOCKET-VERSION: 13"), ok},
@@ -219,10 +219,11 @@ func TestHandshakeRequest(t *testing.T) {
 			"not a number":  {with(name, name+": thirteen"), 426},
 		})
 	})
-	t.Run("4.2.1 Sec-WebSocket-Protocol", func(t *testing.T) {
+	shows(t, "4.2.1 Sec-WebSocket-Protocol", func(t *testing.T) {
 		const name = "Sec-WebSocket-Protocol"
 		run(t, requests{
 			"a list":           {with(name, name+": chat, superchat"), ok},
+			"in other case":    {with(name, "sEC-wEBsOCKET-pROTOCOL: a;b"), 400},
 			"two lines":        {with(name, name+": superchat", name+": chat"), ok},
 			"empty elements":   {with(name, name+": ,superchat,, chat,"), ok},
 			"nothing":          {with(name, name+":"), 400},
@@ -235,10 +236,11 @@ func TestHandshakeRequest(t *testing.T) {
 			"with a parameter": {with(name, name+": chat; v=1"), 400},
 		})
 	})
-	t.Run("9.1 Sec-WebSocket-Extensions", func(t *testing.T) {
+	shows(t, "9.1 Sec-WebSocket-Extensions", func(t *testing.T) {
 		const name = "Sec-WebSocket-Extensions"
 		run(t, requests{
 			"a list":              {with(name, name+": foo, bar; baz=2"), ok},
+			"in other case":       {with(name, "sEC-wEBsOCKET-eXTENSIONS: ;"), 400},
 			"two lines":           {with(name, name+": foo", name+": bar; baz=2"), ok},
 			"quoted value":        {with(name, name+`: foo; bar="b\a\z"`), ok},
 			"nothing":             {with(name, name+":"), 400},
@@ -254,7 +256,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"wrong behind a good": {with(name, name+": permessage-deflate, foo; ="), 400},
 		})
 	})
-	t.Run("4.2.1 other fields", func(t *testing.T) {
+	shows(t, "4.2.1 other fields", func(t *testing.T) {
 		run(t, requests{
 			"unknown":           {with("x", "X-Unknown: \x80\xff", "Cookie: a=b; c", "Authorization: Basic eDp5"), ok},
 			"order":             {strings.Join(slices.Concat(legal[:1], reversed(legal[1:])), "\r\n") + "\r\n\r\n", ok},
@@ -264,7 +266,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"NUL":               {with("x", "X-Unknown: \x00"), 400},
 		})
 	})
-	t.Run("4.2.1 no body", func(t *testing.T) {
+	shows(t, "4.2.1 no body", func(t *testing.T) {
 		run(t, requests{
 			"Content-Length: 0":  {with("x", "Content-Length: 0"), ok},
 			"Content-Length: 5":  {with("x", "Content-Length: 5") + "hello", 400},
@@ -274,7 +276,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"Expect":             {with("x", "Expect: 100-continue", "Content-Length: 5"), 400},
 		})
 	})
-	t.Run("4.2.2 nothing behind a refused handshake is taken for a request", func(t *testing.T) {
+	shows(t, "4.2.2 nothing behind a refused handshake is taken for a request", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(hail.Options{})
 		refused(t, server, with("Upgrade")+with("x"), 426)
@@ -290,7 +292,7 @@ func reversed(s []string) []string {
 // TestHandshakeAnswer looks at what a server answers.
 func TestHandshakeAnswer(t *testing.T) {
 	t.Parallel()
-	t.Run("4.2.2 versions", func(t *testing.T) {
+	shows(t, "4.2.2 versions", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(hail.Options{})
 		for _, version := range []string{"8", "14", "99"} {
@@ -300,13 +302,13 @@ func TestHandshakeAnswer(t *testing.T) {
 			}
 		}
 	})
-	t.Run("4.2.2 origin", func(t *testing.T) {
+	shows(t, "4.2.2 origin", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(hail.Options{})
 		refused(t, server, with("x", "Origin: http://elsewhere.example"), 403)
 		accepted(t, server, with("x", "Origin: http://server.example.com"))
 	})
-	t.Run("4.2.2 accept key", func(t *testing.T) {
+	shows(t, "4.2.2 accept key", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(hail.Options{})
 		// The example of section 1.3.
@@ -314,7 +316,7 @@ func TestHandshakeAnswer(t *testing.T) {
 			t.Errorf("got %q, want the accept key of the RFC's example", got)
 		}
 	})
-	t.Run("4.2.2 subprotocol", func(t *testing.T) {
+	shows(t, "4.2.2 subprotocol", func(t *testing.T) {
 		t.Parallel()
 		for offer, want := range map[string]string{
 			"":                  "",
@@ -337,7 +339,7 @@ func TestHandshakeAnswer(t *testing.T) {
 			}
 		}
 	})
-	t.Run("4.2.2 extensions", func(t *testing.T) {
+	shows(t, "4.2.2 extensions", func(t *testing.T) {
 		t.Parallel()
 		for _, offer := range []string{"foo", "foo; bar, x-webkit-deflate-frame", "permessage-deflate"} {
 			server, _ := echo(hail.Options{})
@@ -347,16 +349,18 @@ func TestHandshakeAnswer(t *testing.T) {
 			}
 		}
 	})
-	t.Run("4.2.2 first frame in the handshake's packet", func(t *testing.T) {
+	shows(t, "4.2.2 first frame in the handshake's packet", func(t *testing.T) {
 		t.Parallel()
-		for name, opts := range map[string][]hailtest.Option{"memory": nil, "tcp": {hailtest.TCP()}} {
-			server, _ := echo(hail.Options{})
-			p := hailtest.Dial(t, server, "/", append(opts, hailtest.EarlyData(frames(text("early"), control(hailtest.OpPing, ""), bye)))...)
-			if got := p.Receive().String(); got != "early" {
-				t.Errorf("%s: got %q, want the echo of what came early", name, got)
-			}
-			if got := p.WaitClose(); got.Code != hail.StatusNormalClosure {
-				t.Errorf("%s: got close %d, want 1000", name, got.Code)
+		all := frames(text("early"), control(hailtest.OpPing, ""), bye)
+		for name, opts := range map[string][]hailtest.Option{"memory": nil, "tcp": {hailtest.TCP()}, "tls": {hailtest.TLS(nil)}} {
+			for early := range len(all) + 1 {
+				server, _ := echo(hail.Options{})
+				p := hailtest.Dial(t, server, "/", append(opts, hailtest.Raw(), hailtest.EarlyData(all[:early]))...)
+				p.Write(all[early:])
+				got, pongs := apart([]string{show(p.ReadFrame()), show(p.ReadFrame()), show(p.ReadFrame())})
+				if want := []string{`text "early"`, closed}; !slices.Equal(got, want) || !slices.Equal(pongs, []string{`pong ""`}) {
+					t.Errorf("%s, %d bytes early: got %q and %q, want %q and an empty pong", name, early, got, pongs, want)
+				}
 			}
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
@@ -15,7 +16,7 @@ import (
 
 func TestLengths(t *testing.T) {
 	t.Parallel()
-	t.Run("5.2 lengths in the fewest bytes", func(t *testing.T) {
+	shows(t, "5.2 lengths in the fewest bytes", func(t *testing.T) {
 		t.Parallel()
 		for _, length := range []int{0, 1, 124, 125, 126, 127, 128, 65534, 65535, 65536, 65537} {
 			t.Run(fmt.Sprint(length), func(t *testing.T) {
@@ -28,7 +29,7 @@ func TestLengths(t *testing.T) {
 			})
 		}
 	})
-	t.Run("5.2 lengths in more bytes than needed", func(t *testing.T) {
+	shows(t, "5.2 lengths in more bytes than needed", func(t *testing.T) {
 		t.Parallel()
 		for _, size := range []int{2, 8} {
 			for _, length := range []int{0, 1, 125, 126, 65535} {
@@ -65,7 +66,7 @@ func TestLengths(t *testing.T) {
 			})
 		}
 	})
-	t.Run("5.2 lengths over the limit", func(t *testing.T) {
+	shows(t, "5.2 lengths over the limit", func(t *testing.T) {
 		t.Parallel()
 		for name, length := range map[string]uint64{
 			"65537": 65537, "2^31-1": math.MaxInt32, "2^31": 1 << 31, "2^32-1": math.MaxUint32, "2^32": 1 << 32,
@@ -90,7 +91,34 @@ func TestLengths(t *testing.T) {
 			}
 		}
 	})
-	t.Run("5.2 lengths with the top bit set", func(t *testing.T) {
+	shows(t, "5.2 lengths without a limit", func(t *testing.T) {
+		t.Parallel()
+		for name, tt := range map[string]struct {
+			length uint64
+			want   string
+			cause  hail.Cause
+		}{
+			"2^31":      {1 << 31, "close 1008 message timeout", hail.CauseMessageTimeout},
+			"2^32":      {1 << 32, "close 1008 message timeout", hail.CauseMessageTimeout},
+			"2^62":      {1 << 62, "close 1008 message timeout", hail.CauseMessageTimeout},
+			"2^63-1-14": {math.MaxInt64 - 14, "close 1008 message timeout", hail.CauseMessageTimeout},
+			"2^63-14":   {math.MaxInt64 - 13, closeTooBig, hail.CauseReadLimit}, // with its header it is more than a slice can hold
+			"2^63-1":    {math.MaxInt64, closeTooBig, hail.CauseReadLimit},
+		} {
+			for _, payload := range []string{"", "and some of it"} {
+				t.Run(fmt.Sprintf("%s with %q", name, payload), func(t *testing.T) {
+					head := hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Length: tt.length}.Bytes()
+					script{
+						opts:  hail.Options{ReadLimit: -1, MessageTimeout: 100 * time.Millisecond},
+						send:  append(append(frames(text("first")), head...), payload...),
+						want:  []string{`text "first"`, tt.want},
+						cause: tt.cause,
+					}.play(t)
+				})
+			}
+		}
+	})
+	shows(t, "5.2 lengths with the top bit set", func(t *testing.T) {
 		t.Parallel()
 		for name, length := range map[string]uint64{"2^63": 1 << 63, "2^64-1": math.MaxUint64} {
 			for first := range 256 {

@@ -58,24 +58,24 @@ func TestLimits(t *testing.T) {
 			}
 		}
 	}
-	t.Run("10.4 messages at the limit", func(t *testing.T) {
+	shows(t, "10.4 messages at the limit", func(t *testing.T) {
 		each(t, func(limit int) int { return limit }, func(size int) script {
 			return script{want: []string{show(text(message(size))), closed}}
 		})
 	})
-	t.Run("10.4 messages one byte past the limit", func(t *testing.T) {
+	shows(t, "10.4 messages one byte past the limit", func(t *testing.T) {
 		each(t, func(limit int) int { return limit + 1 }, func(int) script {
 			return script{want: []string{closeTooBig}, cause: hail.CauseReadLimit}
 		})
 	})
-	t.Run("10.4 the largest limit", func(t *testing.T) {
+	shows(t, "10.4 the largest limit", func(t *testing.T) {
 		t.Parallel()
 		for name, form := range forms {
 			t.Run(name, script{opts: hail.Options{Compression: true, ReadLimit: math.MaxInt64}, offer: offer,
 				send: frames(append(form(message(5000)), bye)...), want: []string{show(text(message(5000))), closed}}.play)
 		}
 	})
-	t.Run("10.4 the limit is a message's", func(t *testing.T) {
+	shows(t, "10.4 the limit is a message's", func(t *testing.T) {
 		var list []hailtest.Frame
 		var want []string
 		for _, form := range forms {
@@ -85,7 +85,7 @@ func TestLimits(t *testing.T) {
 		}
 		script{opts: hail.Options{Compression: true, ReadLimit: 100}, offer: offer, send: frames(append(list, bye)...), want: append(want, closed)}.play(t)
 	})
-	t.Run("10.4 messages that inflate far past the limit", func(t *testing.T) {
+	shows(t, "10.4 messages that inflate far past the limit", func(t *testing.T) {
 		t.Parallel()
 		bomb := compress(make([]byte, 4<<20))
 		for name, list := range map[string][]hailtest.Frame{
@@ -96,7 +96,7 @@ func TestLimits(t *testing.T) {
 				want: []string{closeTooBig}, cause: hail.CauseReadLimit}.play)
 		}
 	})
-	t.Run("10.4 fragments without end", func(t *testing.T) {
+	shows(t, "10.4 fragments without end", func(t *testing.T) {
 		list := fragments(hailtest.OpBinary, make([]string, 2000)...)
 		for i := range list {
 			list[i].Payload = make([]byte, 100)

@@ -18,7 +18,7 @@ import (
 	"example.com/hail/hailtest"
 )
 
-func TestMain(m *testing.M) { hailtest.Main(m) }
+func TestMain(m *testing.M) { hailtest.Main(suite{m}) }
 
 // ample is longer than anything that is waited for takes.
 const ample = 20 * time.Second

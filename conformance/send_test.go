@@ -18,7 +18,7 @@ import (
 
 func TestSending(t *testing.T) {
 	t.Parallel()
-	t.Run("6.1 messages in frames of their type", func(t *testing.T) {
+	shows(t, "6.1 messages in frames of their type", func(t *testing.T) {
 		t.Parallel()
 		for _, size := range []int{0, 1, 125, 126, 65535, 65536, 200_000} {
 			for opcode, kind := range map[byte]hail.MessageType{1: hail.MessageText, 2: hail.MessageBinary} {
@@ -45,7 +45,7 @@ func TestSending(t *testing.T) {
 			}
 		}
 	})
-	t.Run("8.1 text that is not UTF-8 is not sent", func(t *testing.T) {
+	shows(t, "8.1 text that is not UTF-8 is not sent", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(hail.Options{})
 		server.OnMessage = func(c *hail.Conn, m hail.Message) error {
@@ -63,7 +63,7 @@ func TestSending(t *testing.T) {
 			t.Errorf("got %q, want only the close", got)
 		}
 	})
-	t.Run("10.6 over TLS", func(t *testing.T) {
+	shows(t, "10.6 over TLS", func(t *testing.T) {
 		t.Parallel()
 		for name, opts := range map[string][]hailtest.Option{"memory": {hailtest.TLS(nil)}, "tcp": {hailtest.TCP(), hailtest.TLS(nil)}} {
 			server, _ := echo(hail.Options{})
@@ -77,7 +77,7 @@ func TestSending(t *testing.T) {
 			}
 		}
 	})
-	t.Run("11.3 no field of the answer twice", func(t *testing.T) {
+	shows(t, "11.3 no field of the answer twice", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(hail.Options{Compression: true, Subprotocols: []string{"chat"}})
 		fields := []string{"Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Upgrade", "Connection"}

@@ -54,7 +54,7 @@ func continues(s string, most int) bool {
 func TestUTF8(t *testing.T) {
 	t.Parallel()
 	send := func(list ...hailtest.Frame) []byte { return frames(append(list, bye)...) }
-	t.Run("5.6 text that is UTF-8", func(t *testing.T) {
+	shows(t, "5.6 text that is UTF-8", func(t *testing.T) {
 		t.Parallel()
 		for _, s := range validTexts {
 			want := []string{show(text(s)), closed}
@@ -67,7 +67,7 @@ func TestUTF8(t *testing.T) {
 			t.Run(fmt.Sprintf("%q in bytes", s), script{send: send(fragments(hailtest.OpText, append(bytewise, "")...)...), want: want}.play)
 		}
 	})
-	t.Run("5.6 text split at every byte, with a ping between", func(t *testing.T) {
+	shows(t, "5.6 text split at every byte, with a ping between", func(t *testing.T) {
 		all := "a\u00e9\u4f60\U0001f600z"
 		var list []hailtest.Frame
 		var want []string
@@ -78,7 +78,7 @@ func TestUTF8(t *testing.T) {
 		}
 		script{send: send(list...), want: append(want, closed)}.play(t)
 	})
-	t.Run("5.6 binary may be anything", func(t *testing.T) {
+	shows(t, "5.6 binary may be anything", func(t *testing.T) {
 		s := script{}
 		for _, b := range invalidTexts {
 			s.send = append(s.send, frames(append(fragments(hailtest.OpBinary, b[:1], b[1:]), bin([]byte(b)))...)...)
@@ -87,7 +87,7 @@ func TestUTF8(t *testing.T) {
 		s.send, s.want = append(s.send, bye.Bytes()...), append(s.want, closed)
 		s.play(t)
 	})
-	t.Run("8.1 text that is not UTF-8", func(t *testing.T) {
+	shows(t, "8.1 text that is not UTF-8", func(t *testing.T) {
 		t.Parallel()
 		refuses := func(list ...hailtest.Frame) script {
 			return script{send: send(append([]hailtest.Frame{text("first")}, list...)...), want: []string{`text "first"`, closeUTF8}, cause: hail.CauseProtocol}
@@ -104,7 +104,7 @@ func TestUTF8(t *testing.T) {
 			t.Run(fmt.Sprintf("%q ends, and the next begins with the rest", s), refuses(text(s), text("\xbf")).play)
 		}
 	})
-	t.Run("8.1 the close comes with the first impossible byte", func(t *testing.T) {
+	shows(t, "8.1 the close comes with the first impossible byte", func(t *testing.T) {
 		t.Parallel()
 		for _, s := range invalidTexts {
 			t.Run(fmt.Sprintf("%.20q in one frame", s), func(t *testing.T) {
