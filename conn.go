@@ -224,10 +224,21 @@ func (o *owner) Done() { (*Conn)(o).done() }
 func (c *Conn) turn() bool {
 	for {
 		m, err := c.link.Next()
-		if err != nil {
-			return c.readFailed(err)
+		switch e := err.(type) {
+		case nil:
+			c.receive(m)
+			continue
+		case *link.PeerClose:
+			c.peerClosed(e)
+		case *link.Violation:
+			c.violated(e)
+		default:
+			return err == link.ErrAgain || c.peerGone(err)
 		}
-		c.receive(m)
+		if !c.link.Closing() {
+			return true // it was cut
+		}
+		// The peer's close frame may be there already, behind what was wrong.
 	}
 }
 
@@ -263,22 +274,6 @@ func (c *Conn) afterCall() {
 		c.draining = false
 		c.drain()
 	}
-}
-
-// readFailed deals with what Next gives besides messages, and reports whether more can come.
-func (c *Conn) readFailed(err error) bool {
-	switch e := err.(type) {
-	case *link.PeerClose:
-		c.peerClosed(e)
-	case *link.Violation:
-		c.violated(e)
-	default:
-		if err == link.ErrAgain {
-			return true
-		}
-		return c.peerGone(err)
-	}
-	return true
 }
 
 // debug reports whether connections and messages are logged.

@@ -242,6 +242,38 @@ func TestCloseHandshake(t *testing.T) {
 			t.Run(name, script{send: append(frames(text("\xff")), behind...), want: []string{closeUTF8}, cause: hail.CauseProtocol}.play)
 		}
 	})
+	shows(t, "7.1.7 the client's close frame is looked for behind a failure", func(t *testing.T) {
+		t.Parallel()
+		long := hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("hello"), LengthSize: 8}
+		for name, list := range map[string][]hailtest.Frame{
+			"not UTF-8":                         {text("\xff"), bye},
+			"not UTF-8, in fragments":           append(fragments(hailtest.OpText, "\xff", "a"), bye),
+			"over the limit":                    {bin(make([]byte, 2000)), bye},
+			"over the limit, in fragments":      append(fragments(hailtest.OpBinary, "a", strings.Repeat("b", 2000)), bye),
+			"a longer length":                   {long, bye},
+			"broken":                            append(deflated("\xff\xff\xff"), bye),
+			"with messages between":             {text("\xff"), text("late"), control(hailtest.OpPing, "late"), bye},
+			"a close frame that is wrong, too":  {text("\xff"), closeWith("\x03")},
+			"over the limit, compressed, whole": append(deflated(strings.Repeat("\xff", 10_000)), bye),
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					server, ends := echo(hail.Options{Compression: true, ReadLimit: 1000})
+					p := hailtest.Dial(t, server, "/", hailtest.Raw(), hailtest.BufferSize(1<<20), hailtest.Header("Sec-WebSocket-Extensions", offer))
+					begin := time.Now()
+					p.Write(frames(list...))
+					all, err := io.ReadAll(p.NetConn())
+					if took := time.Since(begin); err != nil || len(all) < 4 || all[0] != 0x88 || took != 0 {
+						t.Errorf("got %q, %v and the end after %v, want a close frame and the end at once", all, err, took)
+					}
+					if info := <-ends; info.Err == nil {
+						t.Errorf("OnClose: got %+v, want an error", info)
+					}
+				})
+			})
+		}
+	})
 	shows(t, "7.1.7 a client that does not answer a failure", func(t *testing.T) {
 		t.Parallel()
 		unmasked := text("unmasked")

@@ -148,6 +148,9 @@ func (c *Conn) Written() (written, held int64) {
 	return written, int64(c.sock.Unsent())
 }
 
+// Closing reports whether our close frame is queued, or written: Next gives no message any more.
+func (c *Conn) Closing() bool { return c.flags.closing.Load() }
+
 // CloseSent reports whether our close frame was written.
 func (c *Conn) CloseSent() bool { return c.flags.closeSent.Load() }
 
