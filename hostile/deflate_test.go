@@ -36,6 +36,8 @@ func TestDeflateBombs(t *testing.T) {
 		limit = 256 << 10
 		// What came out until the limit is given back, and so is the buffer that was read into.
 		heapEach = 4 << 10
+		// All that it takes, until then: buffers that double up to the limit, the compressed bytes, and what inflates.
+		takenEach = 8 * limit
 		// Over TLS, a record of the length that the bomb came in, which crypto/tls keeps a buffer for.
 		heapRecord = 20 << 10
 		bombTime   = 20 * time.Second
@@ -50,6 +52,7 @@ func TestDeflateBombs(t *testing.T) {
 				heap += conns * heapRecord
 			}
 			bounds{heap, 3 + conns, bombTime}.hold(t, func(look func(func() bool)) {
+				before := allocated()
 				for _, c := range clients {
 					c.write(bomb)
 				}
@@ -57,6 +60,9 @@ func TestDeflateBombs(t *testing.T) {
 					if code := c.closing(); code != hail.StatusMessageTooBig {
 						t.Errorf("got a close frame with %v, want 1009", code)
 					}
+				}
+				if n := allocated() - before; n > conns*takenEach {
+					t.Errorf("allocated %d bytes, want at most %d", n, conns*takenEach)
 				}
 				look(tg.stands)
 				for _, c := range clients {

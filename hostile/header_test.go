@@ -93,6 +93,28 @@ func allocated() uint64 {
 	return m.TotalAlloc
 }
 
+// TestManyAddresses has a refusal for each of many addresses, of which the server counts the connections.
+func TestManyAddresses(t *testing.T) {
+	const (
+		addresses   = 100_000 / scale
+		addressHeap = 64 << 10 // nothing stays of a connection that is over
+		addressTime = 20 * time.Second
+	)
+	s := &hail.Server{Options: hail.Options{Logger: quiet, MaxConnsPerIP: 1}}
+	bounds{addressHeap, 0, addressTime}.hold(t, func(look func(func() bool)) {
+		for i := range addresses {
+			r := request(t)
+			r.RemoteAddr = fmt.Sprintf("[2001:db8:%x:%x::1]:443", i>>16, i&0xFFFF)
+			w := httptest.NewRecorder()
+			if s.ServeHTTP(w, r); w.Code != http.StatusNotImplemented { // a recorder is not hijacked: the address was let in
+				t.Fatalf("%s: got status %d, want 501", r.RemoteAddr, w.Code)
+			}
+		}
+		look(nil)
+	})
+	runtime.KeepAlive(s)
+}
+
 // TestHeaderFloods sends more of them than net/http takes: no connection comes of it, and nothing stays.
 func TestHeaderFloods(t *testing.T) {
 	const (

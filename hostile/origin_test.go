@@ -5,6 +5,7 @@ package hostile_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,9 @@ func TestCrossOrigins(t *testing.T) {
 		originHeap = 64 << 10 // nothing stays of a refusal
 		originTime = 20 * time.Second
 	)
-	s := &hail.Server{Options: hail.Options{Logger: quiet, Origins: []string{"https://app.example.com", "*.example.org"}}}
+	options := hail.Options{Logger: quiet, Origins: []string{"https://app.example.com", "*.example.org"}}
+	s := &hail.Server{Options: options}
+	tg := serve(t, "epoll", hail.Handler{}, options)
 	for name, origin := range map[string]string{
 		"suffix":              "https://evilapp.example.com",
 		"suffix of a pattern": "https://evilexample.org",
@@ -48,12 +51,17 @@ func TestCrossOrigins(t *testing.T) {
 		"two":                 "https://app.example.com https://evil.example",
 		"a tab":               "https://app.example.com\t.evil.example",
 		"brackets":            "https://[app.example.com]",
+		"empty":               "",
+		"a pattern":           "*",
+		"a list":              "https://app.example.com, https://evil.example",
+		"two fields":          "https://app.example.com\r\nOrigin: https://evil.example",
+		"two of the same":     "https://app.example.com\r\nOrigin: https://app.example.com",
 	} {
 		t.Run(name, func(t *testing.T) {
 			bounds{originHeap, 0, originTime}.hold(t, func(look func(func() bool)) {
 				for range times {
 					r := request(t)
-					r.Header.Set("Origin", origin)
+					r.Header["Origin"] = strings.Split(origin, "\r\nOrigin: ")
 					w := httptest.NewRecorder()
 					s.ServeHTTP(w, r)
 					if w.Code != http.StatusForbidden || w.Header().Get("Connection") != "close" {
@@ -62,6 +70,12 @@ func TestCrossOrigins(t *testing.T) {
 				}
 				look(nil)
 			})
+			c := dial(t, "epoll", tg.addr)
+			defer c.reset()
+			c.write([]byte(strings.TrimSuffix(handshake, "\r\n") + "Origin: " + origin + "\r\n\r\n"))
+			if resp, err := http.ReadResponse(c.br, nil); err != nil || resp.StatusCode != http.StatusForbidden || !resp.Close {
+				t.Errorf("Origin %q over TCP: got %v, %v; want 403, close", origin, resp, err)
+			}
 		})
 	}
 }

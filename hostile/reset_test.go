@@ -3,6 +3,8 @@ package hostile_test
 // Resets at every stage of a connection's life.
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +30,7 @@ func TestResets(t *testing.T) {
 		never bool // is there a connection of the server's
 	}{
 		{"before the request", func(*client) {}, true},
+		{"in a TLS handshake", func(c *client) { c.tcp.Write([]byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3}) }, true},
 		{"in the request", func(c *client) { c.write([]byte(handshake)[:60]) }, true},
 		{"behind the handshake", func(c *client) { c.upgrade() }, false},
 		{"in the greeting", func(c *client) { c.upgrade(); c.take(3) }, false},
@@ -59,7 +62,11 @@ func TestResets(t *testing.T) {
 				OnConnect: hail.Greet(hail.Text(hail.DefaultGreeting)),
 				OnMessage: obey,
 			}, hail.Options{WriteTimeout: 5 * time.Second, CloseTimeout: 5 * time.Second})
-			dial(t, kind, tg.addr).reset() // what is made once is made
+			first := dial(t, kind, tg.addr) // what is made once is made
+			first.upgrade()
+			first.reset()
+			tg.ends(t, 1, hail.CausePeerGone)
+			files := descriptors(t)
 			bounds{keptHeap, 2, resetTime}.hold(t, func(look func(func() bool)) {
 				for _, stage := range stages {
 					for range times {
@@ -75,10 +82,21 @@ func TestResets(t *testing.T) {
 					}
 				}
 				until(t, "all is over", func() bool { return tg.server.Stats().Open == 0 })
+				until(t, "no descriptor is left", func() bool { return descriptors(t) <= files })
 				look(nil)
 			})
 		})
 	}
+}
+
+// descriptors returns how many the process has, as far as the system tells.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return len(list)
 }
 
 // obey does what a message says.

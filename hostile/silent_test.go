@@ -3,6 +3,8 @@ package hostile_test
 // Peers that take nothing, and peers that do not go.
 
 import (
+	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -19,13 +21,29 @@ func TestPeersThatNeverRead(t *testing.T) {
 		heapEach     = 4*queue + 3*16<<10
 		writeTimeout = time.Second
 	)
-	flooded := repeat(frame(true, hailtest.OpBinary, make([]byte, 4000)), 10)
+	message := hail.Binary(make([]byte, 4000))
+	flooded := repeat(frame(true, hailtest.OpBinary, message.Data), 10)
+	// Where its receive buffer is full, the peer's system may drop what opens the server's window again. It then sends no more,
+	// is silent before the queue is full, and does not hear of the end.
+	cut := []hail.Cause{hail.CauseWriteTimeout, hail.CausePingTimeout}
 	for kind := range transports {
 		for name, tc := range map[string]struct {
-			onMessage func(c *hail.Conn, m hail.Message) error
+			handler hail.Handler
+			ping    time.Duration
+			send    func(t *testing.T, nc net.Conn, b []byte)
+			bytes   []byte
+			want    []hail.Cause
 		}{
-			"echoed by Send":    {hail.Echo},
-			"echoed by TrySend": {func(c *hail.Conn, m hail.Message) error { c.TrySend(m); return nil }},
+			"echoed by Send": {hail.Handler{OnMessage: hail.Echo}, writeTimeout, flood, flooded, cut},
+			"echoed by TrySend": {hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error { c.TrySend(m); return nil }},
+				writeTimeout, flood, flooded, cut},
+			"pushed, while they pong": {hail.Handler{OnConnect: func(c *hail.Conn, _ *http.Request) error {
+				go func() { // ends with the connection
+					for c.Send(message) == nil {
+					}
+				}()
+				return nil
+			}}, -1, pester, frame(true, hailtest.OpPong, nil), []hail.Cause{hail.CauseWriteTimeout}},
 		} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				// Send waits for room on its callback's goroutine, and one of TrySend's that has not the time to return is taken
@@ -34,8 +52,11 @@ func TestPeersThatNeverRead(t *testing.T) {
 				if kind != "epoll" {
 					goroutines = 2 * conns
 				}
-				tg := serve(t, kind, hail.Handler{OnMessage: tc.onMessage}, hail.Options{
-					SendQueue: queue, WriteTimeout: writeTimeout, PingInterval: writeTimeout, PongTimeout: writeTimeout,
+				if tc.handler.OnConnect != nil {
+					goroutines += conns
+				}
+				tg := serve(t, kind, tc.handler, hail.Options{
+					SendQueue: queue, WriteTimeout: writeTimeout, PingInterval: tc.ping, PongTimeout: writeTimeout,
 				})
 				clients := tg.crowd(t, conns, little)
 				goroutines += conns // ours
@@ -43,15 +64,13 @@ func TestPeersThatNeverRead(t *testing.T) {
 					flooding := make(chan struct{}, conns)
 					for _, c := range clients {
 						go func() { // ends when the server cuts the connection; waited for below
-							flood(t, c.nc, flooded)
+							tc.send(t, c.nc, tc.bytes)
 							flooding <- struct{}{}
 						}()
 					}
 					until(t, "the queues are full", func() bool { return tg.server.Stats().Sent > conns*queue/4100 })
 					look(tg.stands)
-					// Where its receive buffer is full, the peer's system may drop what opens the server's window again. It
-					// then sends no more, is silent before the queue is full, and does not hear of the end.
-					tg.ends(t, conns, hail.CauseWriteTimeout, hail.CausePingTimeout)
+					tg.ends(t, conns, tc.want...)
 					for _, c := range clients {
 						c.reset()
 					}

@@ -23,34 +23,47 @@ func TestPipelinedRequests(t *testing.T) {
 	const hidden = "GET /admin HTTP/1.1\r\nHost: example.com\r\n\r\n"
 	change := func(from, to string) string { return strings.Replace(handshake, from, to, 1) }
 	for name, first := range map[string]string{
-		"no upgrade":         change("Upgrade: websocket\r\n", ""),
-		"wrong version":      change("Version: 13", "Version: 12"),
-		"wrong key":          change("AAAA", "A"),
-		"another origin":     change("\r\n\r\n", "\r\nOrigin: http://evil.example\r\n\r\n"),
-		"wrong extensions":   change("\r\n\r\n", "\r\nSec-WebSocket-Extensions: ;\r\n\r\n"),
-		"with a body":        change("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n12345"),
-		"with chunks":        change("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-		"with a false body":  change("\r\n\r\n", "\r\nContent-Length: 10000\r\n\r\n"),
-		"expecting":          change("\r\n\r\n", "\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
-		"POST":               change("GET", "POST"),
-		"too many":           handshake, // MaxConns is 1
-		"accepted by itself": change("GET / ", "GET /open "),
+		"no upgrade":          change("Upgrade: websocket\r\n", ""),
+		"wrong version":       change("Version: 13", "Version: 12"),
+		"wrong key":           change("AAAA", "A"),
+		"another origin":      change("\r\n\r\n", "\r\nOrigin: http://evil.example\r\n\r\n"),
+		"wrong extensions":    change("\r\n\r\n", "\r\nSec-WebSocket-Extensions: ;\r\n\r\n"),
+		"with a body":         change("\r\n\r\n", "\r\nContent-Length: 5\r\n\r\n12345"),
+		"with chunks":         change("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+		"with a false body":   change("\r\n\r\n", "\r\nContent-Length: 10000\r\n\r\n"),
+		"expecting":           change("\r\n\r\n", "\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
+		"POST":                change("GET", "POST"),
+		"too many":            handshake,                     // MaxConns is 1
+		"too many from there": change("GET / ", "GET /few "), // MaxConnsPerIP is 1
+		"shutting down":       change("GET / ", "GET /shut "),
+		"not to be hijacked":  change("GET / ", "GET /wrapped "),
+		"accepted by itself":  change("GET / ", "GET /open "),
 	} {
-		t.Run(name, func(t *testing.T) {
+		pipeline := func(t *testing.T, kind string) {
 			var served atomic.Int32
 			full := &hail.Server{Options: hail.Options{Logger: quiet, MaxConns: 1}}
+			few := &hail.Server{Options: hail.Options{Logger: quiet, MaxConnsPerIP: 1}}
 			open := &hail.Server{Options: hail.Options{Logger: quiet}}
+			shut := &hail.Server{Options: hail.Options{Logger: quiet}}
+			if err := shut.Shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			mux := http.NewServeMux()
 			mux.Handle("/", full)
+			mux.Handle("/few", few)
 			mux.Handle("/open", open)
+			mux.Handle("/shut", shut)
+			mux.HandleFunc("/wrapped", func(w http.ResponseWriter, r *http.Request) { open.ServeHTTP(struct{ http.ResponseWriter }{w}, r) })
 			mux.HandleFunc("/admin", func(http.ResponseWriter, *http.Request) { served.Add(1) })
-			addr := listen(t, "tcp", "epoll", mux, func() { full.Close(); open.Close() })
-			one := dial(t, "epoll", addr)
-			one.upgrade()
-			defer one.reset()
+			addr := listen(t, "tcp", kind, mux, func() { full.Close(); few.Close(); open.Close() })
+			for _, path := range []string{"/", "/few"} {
+				one := dial(t, kind, addr)
+				one.upgrade(func(_ *client, header *string) { *header = strings.Replace(*header, "/", path, 1) })
+				defer one.reset()
+			}
 
 			bounds{heap, goroutines, most}.hold(t, func(look func(func() bool)) {
-				c := dial(t, "epoll", addr)
+				c := dial(t, kind, addr)
 				defer c.reset()
 				io.WriteString(c.nc, first+hidden+hidden)
 				if strings.Contains(first, "10000") {
@@ -73,6 +86,9 @@ func TestPipelinedRequests(t *testing.T) {
 				}
 				look(nil)
 			})
-		})
+		}
+		for kind := range transports {
+			t.Run(name+", "+kind, func(t *testing.T) { pipeline(t, kind) })
+		}
 	}
 }
