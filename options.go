@@ -93,7 +93,8 @@ type Options struct {
 	// what is queued, also while it is closed. What the system holds for the peer of a connection that was cut so, or by
 	// PongTimeout, it gives up about as soon (on Linux). Negative: for ever. Default: 10 s.
 	//
-	// On Linux the system tells what a peer has taken, over TCP and TLS. Elsewhere, and over a net.Conn of another type
+	// On Linux the system tells what the peer's system has taken, over TCP and TLS: one that reads very little of a large
+	// buffer may take nothing for seconds. Elsewhere, and over a net.Conn of another type
 	// around one, it is known only when more can be written, and a slow peer needs a longer time.
 	WriteTimeout time.Duration
 

@@ -1369,6 +1369,33 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 	}
 }
 
+// TestPingTimeoutLeavesASlowPeerAloneOverTLS has the system hold more bytes, in records of a few, than were written as they count here.
+func TestPingTimeoutLeavesASlowPeerAloneOverTLS(t *testing.T) {
+	t.Parallel()
+	const messages = 6000 // of 10 bytes, and 22 more in each record
+	h, e := observed(hail.Handler{})
+	s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: time.Second, PongTimeout: 2 * time.Second}}
+	p := hailtest.Dial(t, s, "/", transports["tls"]...)
+	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
+	c := await(t, "OnConnect", e.conns, ample)
+	p.Stall()
+	for range messages {
+		before := s.Stats().BytesOut
+		if err := c.Send(hail.Binary(make([]byte, 8))); err != nil {
+			t.Fatalf("Send: %v", err)
+		}
+		for limit := time.Now().Add(time.Millisecond); s.Stats().BytesOut == before && time.Now().Before(limit); {
+			runtime.Gosched() // so that it is in a record of its own
+		}
+	}
+	p.ReadSlowly(2<<10, 40*time.Millisecond) // 50 KB a second
+	select {
+	case info := <-e.closed:
+		t.Errorf("closed: %+v", info)
+	case <-time.After(5 * time.Second):
+	}
+}
+
 // TestPingsAreSpread has many connections of the same moment, which shall not be pinged at the same moment.
 func TestPingsAreSpread(t *testing.T) {
 	t.Parallel()

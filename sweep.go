@@ -4,6 +4,7 @@ package hail
 
 import (
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -107,8 +108,9 @@ type pulse struct {
 	taken   int64 // of written, those that the peer has taken, at the least; unseen where nobody looked
 }
 
-// unseen is what a pulse has taken before the first of a row of looks.
-const unseen = -1
+// unseen is what a pulse has taken before the first of a row of looks. Any other may be negative: what the system holds may be
+// more than was written, of small records of TLS for example.
+const unseen = math.MinInt64
 
 // over reports whether more than limit has passed since then. A stamp is up to a tick of the clock old, which is
 // allowed for: no timeout is early, however late the sweep.
