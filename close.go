@@ -138,6 +138,15 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
+// stuckError is the error of a Send that found the queue full, and of it nothing taken for as long as it waited.
+type stuckError struct{ conn *Conn }
+
+func (e *stuckError) Error() string {
+	return fmt.Sprintf("%v, of which the peer has taken nothing for %v (Options.WriteTimeout)", e.Unwrap(), e.conn.server.options.WriteTimeout)
+}
+
+func (e *stuckError) Unwrap() error { return e.conn.server.queueFull }
+
 // endError is the cause of a connection's context, and its Send's error, once it is ending.
 type endError struct {
 	conn *Conn

@@ -83,7 +83,7 @@ func (c *Conn) send(m Message, wait bool) error {
 	case link.ErrFull:
 		return c.server.queueFull
 	case link.ErrStuck:
-		return c.server.queueStuck
+		return &stuckError{c}
 	case link.ErrTooLarge:
 		return c.server.tooLarge
 	default:

@@ -173,7 +173,8 @@ func (c *Conn) callbackFailed(err error) {
 // stalled reports whether the peer has taken nothing for WriteTimeout, as far as the clock or an error of Send says.
 func (c *Conn) stalled(err error) bool {
 	limit, stall := c.server.options.WriteTimeout, c.link.Stamps.Stall.Get()
-	return limit > 0 && stall != 0 && (c.server.clock.Now()-stall >= limit || errors.Is(err, c.server.queueStuck))
+	var stuck *stuckError
+	return limit > 0 && stall != 0 && (c.server.clock.Now()-stall >= limit || errors.As(err, &stuck) && stuck.conn == c)
 }
 
 func (c *Conn) isEnding() bool {

@@ -836,6 +836,58 @@ func TestSendGivesUpAfterWriteTimeout(t *testing.T) {
 	})
 }
 
+// TestQueueOfAnotherConnectionIsFull has a callback return the error of a Send to a peer that takes nothing. Its own peer reads, but
+// more slowly than it is sent to.
+func TestQueueOfAnotherConnectionIsFull(t *testing.T) {
+	t.Parallel()
+	for name, opts := range transports {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const writeTimeout = 500 * time.Millisecond
+			var stuck *hail.Conn
+			message := hail.Binary(make([]byte, 30_000))
+			failed := make(chan error, 1)
+			h, e := observed(hail.Handler{
+				OnMessage: func(c *hail.Conn, m hail.Message) error {
+					for stuck.TrySend(message) == nil {
+					}
+					time.Sleep(writeTimeout / 8) // it takes nothing from before the wait on
+					for {
+						if err := stuck.Send(message); err != nil {
+							return err
+						}
+					}
+				},
+				OnError: func(_ *hail.Conn, err error) { failed <- err },
+			})
+			s := &hail.Server{Handler: h, Options: hail.Options{WriteTimeout: writeTimeout, SendQueue: 2 << 20}}
+			p := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(64<<10))...)
+			c := await(t, "OnConnect", e.conns, ample)
+			other := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(64<<10))...)
+			stuck = await(t, "OnConnect", e.conns, ample)
+			other.Stall()
+			p.ReadSlowly(16<<10, 10*time.Millisecond)
+			p.Send(hail.Text("go"))
+			for range 60 {
+				if err := c.Send(message); err != nil {
+					t.Fatalf("Send: %v", err)
+				}
+			}
+			if err := await(t, "OnError", failed, ample); !errors.Is(err, hail.ErrQueueFull) && !errors.Is(err, hail.ErrConnClosed) {
+				t.Errorf("OnError: got %v, want the error of the Send", err)
+			}
+			p.Resume()
+			causes := make(map[hail.Cause]int)
+			for range 2 {
+				causes[await(t, "OnClose", e.closed, ample).Cause]++
+			}
+			if causes[hail.CauseCallback] != 1 || causes[hail.CauseWriteTimeout] != 1 {
+				t.Errorf("got causes %v, want the callback's error, and the write timeout of the other", causes)
+			}
+		})
+	}
+}
+
 func TestSendThatWaitsEndsWithTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*hailtest.Peer, *hail.Conn, *hail.Server){

@@ -30,14 +30,13 @@ type Server struct {
 	fail error // of the options; found by once
 
 	// Immutable after once.
-	handler    Handler
-	options    Options
-	origins    []originPattern
-	link       link.Config
-	tick       time.Duration // of the sweep
-	queueFull  error
-	queueStuck error
-	tooLarge   error
+	handler   Handler
+	options   Options
+	origins   []originPattern
+	link      link.Config
+	tick      time.Duration // of the sweep
+	queueFull error
+	tooLarge  error
 
 	clock   link.Clock
 	poller  poll.Poller
@@ -88,7 +87,6 @@ func (s *Server) setup() {
 		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
 		s.clock.Real() // it counts from here
 		s.queueFull = fmt.Errorf("%w: %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
-		s.queueStuck = fmt.Errorf("%w, of which the peer has taken nothing for %v (Options.WriteTimeout)", s.queueFull, o.WriteTimeout)
 		s.tooLarge = fmt.Errorf("%w: message alone is larger than %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
 	})
 	if s.fail != nil {
