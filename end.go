@@ -222,12 +222,13 @@ func (c *Conn) done() {
 	if c.isOpen.CompareAndSwap(true, false) {
 		s.stats.open.Add(-1)
 	}
-	defer c.forget(info) // also where a callback ends the goroutine
+	// Also where a callback ends the goroutine.
+	defer c.forget(info)
 	if c.known {
+		defer c.callClose(info)
 		if late != nil {
 			c.report(late)
 		}
-		c.callClose(info)
 	}
 }
 

@@ -832,3 +832,14 @@ func TestFramesBehindAGoexitAreRead(t *testing.T) {
 		}
 	})
 }
+
+func TestOnCloseComesBehindAnOnErrorThatEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := observed(hail.Handler{OnError: func(*hail.Conn, error) { runtime.Goexit() }})
+		s := &hail.Server{Handler: h, Options: hail.Options{MessageTimeout: time.Second}}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
+		p.Write(message([]byte("half"))[:8])
+		checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusPolicyViolation, hail.CauseMessageTimeout, false)
+	})
+}
