@@ -1673,28 +1673,33 @@ func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
 	checkNames(t, info.Err, "the peer's close frame did not come")
 }
 
-// The peer's close frame comes while ours waits behind what is queued.
+// The peer's close frame comes while ours waits behind what is queued, or is being written with it.
 func TestCloseInfoHasTheCodeThatCameFirst(t *testing.T) {
 	t.Parallel()
 	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
-		h, e := observed(hail.Handler{})
-		s := &hail.Server{Handler: h}
-		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), hailtest.BufferSize(1<<10))...)
-		c := await(t, "OnConnect", e.conns, ample)
-		for c.TrySend(hail.Binary(make([]byte, 50_000))) == nil {
-		}
-		if err := c.Close(4000, "ours"); err != nil {
-			t.Fatalf("Close: %v", err)
-		}
-		p.Write(hailtest.CloseFrame(3000, "theirs").Bytes())
-		<-c.Context().Done()
-		if got := p.WaitClose(); got.Code != 4000 {
-			t.Errorf("close frame: got %v, want 4000", got)
-		}
-		info := await(t, "OnClose", e.closed, ample)
-		checkClosed(t, info, 3000, hail.CauseClosed, true)
-		if info.Reason != "theirs" {
-			t.Errorf("CloseInfo: got reason %q, want %q", info.Reason, "theirs")
+		for _, read := range []int{0, 2} { // behind the first message all others are one write
+			h, e := observed(hail.Handler{})
+			s := &hail.Server{Handler: h}
+			p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), hailtest.BufferSize(1<<10))...)
+			c := await(t, "OnConnect", e.conns, ample)
+			for c.TrySend(hail.Binary(make([]byte, 50_000))) == nil {
+			}
+			if err := c.Close(4000, "ours"); err != nil {
+				t.Fatalf("Close: %v", err)
+			}
+			for range read {
+				p.ReadFrame()
+			}
+			p.Write(hailtest.CloseFrame(3000, "theirs").Bytes())
+			<-c.Context().Done()
+			if got := p.WaitClose(); got.Code != 4000 {
+				t.Errorf("close frame: got %v, want 4000", got)
+			}
+			info := await(t, "OnClose", e.closed, ample)
+			checkClosed(t, info, 3000, hail.CauseClosed, true)
+			if info.Reason != "theirs" {
+				t.Errorf("CloseInfo: got reason %q, want %q", info.Reason, "theirs")
+			}
 		}
 	})
 }

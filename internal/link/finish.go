@@ -53,7 +53,9 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 		o.feeds.endAll()
 	}
 	o.buf = o.buf.room(wire.FrameSize(wire.MaxControl))
+	before := o.buf.len()
 	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
+	o.closing = uint8(o.buf.len() - before)
 	c.stampLocked()
 	o.wake()
 	if !o.writing {
@@ -62,13 +64,13 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	return true
 }
 
-// peerDone notes that the peer's close frame was read: with ours written, all is over. It reports whether it came before
-// ours was begun.
+// peerDone notes that the peer's close frame was read: with ours written, all is over. It reports whether nothing of ours was
+// written before.
 func (c *Conn) peerDone() (first bool) {
 	c.out.mu.Lock()
 	c.flags.peerClose.Store(true)
 	sent := c.flags.closeSent.Load()
-	first = !c.out.last
+	first = !sent && (!c.out.last || c.out.off <= c.out.w.len()-int(c.out.closing))
 	c.out.mu.Unlock()
 	if sent {
 		c.end()

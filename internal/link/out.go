@@ -37,6 +37,7 @@ type out struct {
 	armed   bool          // hold runs
 	ending  bool          // the close frame is queued, or written
 	last    bool          // the close frame ends w, or is written
+	closing uint8         // its size
 	eof     bool          // the peer has ended its sending direction: nothing more is awaited of it
 	half    bool          // behind the close frame the sending direction ends
 	after   func()        // what unlock does when mu is free
