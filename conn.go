@@ -184,8 +184,10 @@ func (c *Conn) open(r *http.Request) {
 	}
 	draining, cut := s.gate.closed()
 	switch {
-	case cut:
-		c.cut(CauseServerClosed, ErrServerClosed)
+	case cut != nil:
+		if c.cut(cut.cause, cut.why) {
+			cut.late.Add(1)
+		}
 		return
 	case draining:
 		c.drain()

@@ -25,6 +25,7 @@ var (
 type ending struct {
 	info CloseInfo
 	late error // for OnError, where no callback could run at the time
+	cut  bool
 }
 
 // begin notes why the connection ends, and reports whether it was the first to.
@@ -39,7 +40,7 @@ func (c *Conn) beginLate(info CloseInfo, late error) bool {
 	if c.ending != nil {
 		return false
 	}
-	c.ending = &ending{info, late}
+	c.ending = &ending{info: info, late: late}
 	return true
 }
 
@@ -103,11 +104,16 @@ func (c *Conn) peerGone(err error) bool {
 	return false
 }
 
-// cut ends a connection that may be closing already, and reports whether it had not ended by itself.
+// cut ends a connection that may be closing already, and reports whether it was the first to, and the connection had not
+// ended by itself.
 func (c *Conn) cut(cause Cause, why error) bool {
 	c.blame(cause, why)
+	c.mu.Lock()
+	first := !c.ending.cut
+	c.ending.cut = true
+	c.mu.Unlock()
 	c.cutLink()
-	return !c.isDone.Load()
+	return first && !c.isDone.Load()
 }
 
 func (c *Conn) cutLink() {

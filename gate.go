@@ -11,16 +11,24 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // gate counts the connections that are in, from before the handshake until after OnClose.
 type gate struct {
 	mu       sync.Mutex
 	draining bool
-	cut      bool // those that come late are cut, not drained
+	cut      *cutting // nil: those that come late are drained
 	in       int
 	perAddr  map[string]int // only where Options.MaxConnsPerIP is on
 	emptied  chan struct{}  // closed when a closed gate has nobody in
+}
+
+// cutting is why connections are cut, and how many came late for that.
+type cutting struct {
+	cause Cause
+	why   error
+	late  atomic.Int32
 }
 
 // enter lets a connection from addr in, or says why not.
@@ -61,18 +69,18 @@ func (g *gate) leave(addr string) {
 	g.settleLocked()
 }
 
-// close lets nobody in any more.
-func (g *gate) close(cut bool) {
+// close lets nobody in any more. Who is on the way in is drained, or cut where cut says why.
+func (g *gate) close(cut *cutting) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.draining = true
-	g.cut = g.cut || cut
+	or(&g.cut, cut)
 	g.emptyLocked()
 	g.settleLocked()
 }
 
-// closed reports whether a connection that is in has to go, and whether at once.
-func (g *gate) closed() (draining, cut bool) {
+// closed reports whether a connection that is in has to go, and why where that is at once.
+func (g *gate) closed() (draining bool, cut *cutting) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.draining, g.cut

@@ -166,7 +166,7 @@ const (
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.setup()
 	defer s.halt()
-	s.gate.close(false)
+	s.gate.close(nil)
 	s.drain(ctx)
 	select {
 	case <-s.gate.empty():
@@ -229,10 +229,10 @@ func (s *Server) drain(ctx context.Context) {
 
 // cutAll cuts every connection and waits for the callbacks. A nil why is no error.
 func (s *Server) cutAll(cause Cause, why error) error {
-	s.gate.close(true) // who is still in the handshake is cut when it gets here
-	cut, total := 0, s.gate.len()
 	reason := why
 	or(&reason, ErrServerClosed)
+	s.gate.close(&cutting{cause: cause, why: reason}) // who is still in the handshake is cut when it gets here
+	cut, total := 0, s.gate.len()
 	for c := range s.conns.all() {
 		if c.cut(cause, reason) {
 			cut++
@@ -249,6 +249,9 @@ func (s *Server) cutAll(cause Cause, why error) error {
 	case <-s.gate.empty():
 	case <-timer.C:
 		running = s.gate.len()
+	}
+	if _, late := s.gate.closed(); late != nil {
+		cut += int(late.late.Load())
 	}
 	switch {
 	case running > 0 && why == nil:

@@ -286,7 +286,13 @@ func TestShutdownCutsAHandshakeThatIsLate(t *testing.T) {
 			result <- s.Shutdown(ctx)
 		}()
 		p := hailtest.Dial(t, slow, "/")
-		<-result
+		err := <-result
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 of 1 connections cut") {
+			t.Errorf("Shutdown: got %v, want it to tell of the connection and of its context", err)
+		}
+		if got := s.Stats().Closed; got[hail.CauseShutdown] != 1 {
+			t.Errorf("Stats.Closed: got %v, want one by Shutdown", got)
+		}
 		if took := time.Since(start); took > 1600*time.Millisecond {
 			t.Errorf("Shutdown ended after %v, want with the handshake, after 1.5 s", took)
 		}
