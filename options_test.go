@@ -1645,6 +1645,38 @@ func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 	checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CauseClosed, true)
 }
 
+// TestCloseTimeoutWithoutWriteTimeout has a peer that takes nothing of what lies before our close frame, which it may do for ever.
+func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"with the system": 100_000, "queued": 4 << 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, e := observed(hail.Handler{})
+			s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 100 * time.Millisecond, WriteTimeout: -1, SendQueue: -1}}
+			p := hailtest.Dial(t, s, "/", hailtest.TCP())
+			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
+			c := await(t, "OnConnect", e.conns, ample)
+			p.Stall()
+			if err := c.Send(hail.Binary(make([]byte, size))); err != nil {
+				t.Fatalf("Send: %v", err)
+			}
+			if err := c.Close(hail.StatusNormalClosure, ""); err != nil {
+				t.Fatalf("Close: %v", err)
+			}
+			select {
+			case info := <-e.closed:
+				t.Errorf("closed: %+v", info)
+			case <-time.After(time.Second):
+			}
+			p.Resume()
+			if got := p.WaitClose(); got.Code != hail.StatusNormalClosure {
+				t.Errorf("close frame: got %v, want 1000", got)
+			}
+			checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CauseClosed, true)
+		})
+	}
+}
+
 // Where it takes nothing of what lies before our close frame, WriteTimeout counts.
 func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
 	t.Parallel()

@@ -196,8 +196,8 @@ func (p *pulse) behind() bool { return p.taken < p.written }
 // closeTimeout is how long the peer's close frame is waited for: while ours is not taken, at least as long as for that.
 func (c *Conn) closeTimeout() time.Duration {
 	o := &c.server.options
-	if o.CloseTimeout > 0 && c.pulse.behind() {
-		return max(o.CloseTimeout, o.WriteTimeout)
+	if c.pulse.behind() && (o.WriteTimeout < 0 || o.WriteTimeout > o.CloseTimeout && o.CloseTimeout > 0) {
+		return o.WriteTimeout
 	}
 	return o.CloseTimeout
 }
