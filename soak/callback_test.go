@@ -51,6 +51,7 @@ func (rd *round) onClose(c *hail.Conn, info hail.CloseInfo) {
 	late := c.Send(hail.Text("late"))
 	f.mu.Lock()
 	f.ends++
+	f.ended = time.Now()
 	f.info = info
 	for _, fo := range f.topics {
 		if s := fo.current(); s != nil {

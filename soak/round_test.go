@@ -41,7 +41,7 @@ type round struct {
 	others    sync.WaitGroup // goroutines that callbacks have started
 	panics    atomic.Int64
 	published atomic.Int64
-	lag       atomic.Int64 // how late a goroutine of the process was at most
+	lateness  lateness
 	topics    map[string]*topic
 
 	mu     sync.Mutex
@@ -57,6 +57,7 @@ type result struct {
 	kind   string
 	wrong  []string
 	faults int
+	onTime int // connections of which a timeout that was wrong would have been told
 }
 
 func days(d time.Duration, r *rand.Rand) time.Duration {
@@ -80,7 +81,7 @@ func play(seed uint64, conns, atOnce int) result {
 	faults := poll.Inject(f, seed)
 	rd.start(r)
 	watched := make(chan struct{})
-	go rd.watch(watched) // ends with the round, which waits for it, as does the next
+	go rd.lateness.watch(watched) // ends with the round, which waits for it, as does the next
 	probed := make(chan struct{})
 	go rd.probe(probed)
 	stop := rd.listen(r.IntN(3) == 0)
@@ -108,29 +109,17 @@ func play(seed uint64, conns, atOnce int) result {
 	watched <- struct{}{}
 	probed <- struct{}{}
 	res := result{stats: rd.server.Stats(), conns: conns, kind: rd.kind, wrong: append(wrong, rd.judge(calm)...)}
+	for _, f := range rd.fates {
+		if f.onTime() {
+			res.onTime++
+		}
+	}
 	res.faults = poll.Inject(poll.Faults{}, 0) - faults
 	res.wrong = append(res.wrong, left("goroutines", before, runtime.NumGoroutine)...)
 	res.wrong = append(res.wrong, left("descriptors", files, openFiles)...)
 	res.wrong = append(res.wrong, left("buffers", int(buffers), func() int { return int(link.Buffers()) })...)
 	res.wrong = append(res.wrong, left("connections", 0, rd.reachable)...)
 	return res
-}
-
-// watch notes how late goroutines are.
-func (rd *round) watch(done chan struct{}) {
-	const tick = 5 * time.Millisecond
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	for last := time.Now(); ; {
-		select {
-		case <-done:
-			return
-		case <-ticker.C:
-		}
-		late := time.Since(last) - tick
-		last = last.Add(late + tick)
-		rd.lag.Store(max(rd.lag.Load(), int64(late)))
-	}
 }
 
 // probe asks connections again and again whether they are ending: if not, what was published before is theirs.
@@ -168,9 +157,6 @@ func (rd *round) ask(c *hail.Conn, f *fate) {
 		}
 	}
 }
-
-// punctual reports whether the process had the time that it needs: a ping takes several goroutines to be answered.
-func (rd *round) punctual() bool { return rd.lag.Load() < int64(20*time.Millisecond) }
 
 // settle waits until the clients that stay and read have all that was sent and published to them, and
 // the server what they sent: nothing may wait for something else to happen. On a busy machine that takes its time, so
@@ -341,7 +327,7 @@ func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 	s := rd.server
 	result := make(chan error, 1)
 	how := r.IntN(3)
-	timeout := patience * 3 / 4
+	start, timeout := time.Now(), patience*3/4
 	if how == 1 && !calm {
 		timeout = time.Duration(r.IntN(100)) * time.Millisecond
 	}
@@ -356,7 +342,7 @@ func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 	}()
 	select {
 	case err := <-result:
-		if calm && err != nil && rd.punctual() {
+		if calm && err != nil && rd.lateness.most(start, time.Now()) < timeout/20 {
 			wrong = append(wrong, fmt.Sprintf("the server's end, with peers that answer or are cut in time: %v", err))
 		}
 		// Callbacks may take longer than CloseTimeout on a busy machine, and are told of.

@@ -90,6 +90,7 @@ func warmUp() {
 func (sum *result) add(r result) {
 	sum.conns += r.conns
 	sum.faults += r.faults
+	sum.onTime += r.onTime
 	sum.stats.Accepted += r.stats.Accepted
 	sum.stats.Refused += r.stats.Refused
 	sum.stats.Received += r.stats.Received
@@ -108,6 +109,6 @@ func (sum *result) add(r result) {
 
 func (sum result) String() string {
 	st := sum.stats
-	return fmt.Sprintf("%d clients, %d connections, %d refused, %d messages in, %d out, %d published, %d undelivered and told, %d panics, %d faults, ends: %v",
-		sum.conns, st.Accepted, st.Refused, st.Received, st.Sent, st.Published, st.Undelivered, st.Panics, sum.faults, st.Closed)
+	return fmt.Sprintf("%d clients, %d connections, %d refused, %d messages in, %d out, %d published, %d undelivered and told, %d panics, %d faults, %d on time, ends: %v",
+		sum.conns, st.Accepted, st.Refused, st.Received, st.Sent, st.Published, st.Undelivered, st.Panics, sum.faults, sum.onTime, st.Closed)
 }
