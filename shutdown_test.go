@@ -301,3 +301,33 @@ func TestShutdownCutsAHandshakeThatIsLate(t *testing.T) {
 		}
 	})
 }
+
+func TestSecondShutdownObeysItsContext(t *testing.T) {
+	t.Parallel()
+	finish := make(chan struct{})
+	running := make(chan struct{})
+	s := &hail.Server{Handler: hail.Handler{
+		OnConnect: accept,
+		OnMessage: func(*hail.Conn, hail.Message) error { close(running); <-finish; return nil },
+	}, Options: hail.Options{CloseTimeout: 50 * time.Millisecond, Logger: quiet}}
+	p := hailtest.Dial(t, s, "/")
+	p.Send(hail.Text("block"))
+	<-running
+	result := make(chan error, 2)
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		go func() { result <- s.Shutdown(ctx) }() // ends with Shutdown; its result is waited for
+	}
+	for i := range 2 {
+		select {
+		case err := <-result:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Shutdown: got %v, want its context's error", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("Shutdown %d has not returned after 5 s, want it at the end of its context, after 100 ms", i+1)
+		}
+	}
+	close(finish)
+}

@@ -1,0 +1,280 @@
+package hail_test
+
+// Closing: what is written before the close frame, and how long the answer is waited for.
+
+import (
+	"errors"
+	"net"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+)
+
+func TestCloseTimeout(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		option, timeout time.Duration
+		answerAfter     time.Duration // 0: never
+		clean           bool
+	}{
+		"no answer":          {0, 5 * time.Second, 0, false},
+		"no answer, shorter": {time.Second, time.Second, 0, false},
+		"no answer, longer":  {time.Minute, time.Minute, 0, false},
+		"answer in time":     {0, 0, 4900 * time.Millisecond, true},
+		"off":                {-1, 0, 3 * time.Hour, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				h, e := observed(hail.Handler{})
+				s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: tc.option, Compression: true}}
+				p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
+				c := await(t, "OnConnect", e.conns, ample)
+				start := time.Now()
+				if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+					t.Fatalf("Close: %v", err)
+				}
+				if took := time.Since(start); took != 0 {
+					t.Errorf("Close took %v, want that it does not wait", took)
+				}
+				if f := p.ReadFrame(); f.Opcode != hailtest.OpClose {
+					t.Fatalf("got %v, want a close frame", f)
+				}
+				if tc.answerAfter > 0 {
+					time.Sleep(tc.answerAfter)
+					p.Write(hailtest.CloseFrame(hail.StatusNormalClosure, "").Bytes())
+				}
+				info := await(t, "OnClose", e.closed, 48*time.Hour)
+				if tc.timeout > 0 {
+					checkDelay(t, "OnClose", start, tc.timeout)
+				}
+				checkClosed(t, info, hail.StatusNormalClosure, hail.CauseClosed, tc.clean)
+			})
+		})
+	}
+}
+
+// While the peer takes what lies before our close frame, it cannot answer that.
+func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
+	t.Parallel()
+	const messages, size = 8, 64 << 10
+	h, e := observed(hail.Handler{})
+	s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 500 * time.Millisecond, SendQueue: -1}}
+	p := hailtest.Dial(t, s, "/", hailtest.TCP())
+	c := await(t, "OnConnect", e.conns, ample)
+	p.ReadSlowly(8<<10, 50*time.Millisecond) // 160 KB a second: what the system holds takes longer than CloseTimeout
+	for range messages {
+		if err := c.Send(hail.Binary(make([]byte, size))); err != nil {
+			t.Fatalf("Send: %v", err)
+		}
+	}
+	if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	// Were the socket closed, this would have it reset, and what is on the way be lost.
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for range 20 {
+		<-tick.C
+		p.Send(hail.Text("what close?"))
+	}
+	if got := p.WaitClose(); got.Code != hail.StatusNormalClosure || p.Pending() != messages {
+		t.Errorf("peer: got %v and %d messages, want %d and %d", got, p.Pending(), hail.StatusNormalClosure, messages)
+	}
+	checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CauseClosed, true)
+}
+
+// TestCloseTimeoutWithoutWriteTimeout has a peer that takes nothing of what lies before our close frame, which it may do for ever.
+func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"with the system": 100_000, "queued": 4 << 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, e := observed(hail.Handler{})
+			s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 100 * time.Millisecond, WriteTimeout: -1, SendQueue: -1}}
+			p := hailtest.Dial(t, s, "/", hailtest.TCP())
+			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
+			c := await(t, "OnConnect", e.conns, ample)
+			p.Stall()
+			if err := c.Send(hail.Binary(make([]byte, size))); err != nil {
+				t.Fatalf("Send: %v", err)
+			}
+			if err := c.Close(hail.StatusNormalClosure, ""); err != nil {
+				t.Fatalf("Close: %v", err)
+			}
+			select {
+			case info := <-e.closed:
+				t.Errorf("closed: %+v", info)
+			case <-time.After(time.Second):
+			}
+			p.Resume()
+			if got := p.WaitClose(); got.Code != hail.StatusNormalClosure {
+				t.Errorf("close frame: got %v, want 1000", got)
+			}
+			checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CauseClosed, true)
+		})
+	}
+}
+
+// Where it takes nothing of what lies before our close frame, WriteTimeout counts.
+func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what a peer has taken")
+	}
+	const writeTimeout = time.Second
+	h, e := observed(hail.Handler{})
+	s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 100 * time.Millisecond, WriteTimeout: writeTimeout}}
+	p := hailtest.Dial(t, s, "/", hailtest.TCP())
+	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
+	c := await(t, "OnConnect", e.conns, ample)
+	p.Stall()
+	if err := c.Send(hail.Binary(make([]byte, 100_000))); err != nil { // the system takes it all
+		t.Fatalf("Send: %v", err)
+	}
+	start := time.Now()
+	if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	info := await(t, "OnClose", e.closed, ample)
+	if took := time.Since(start); took < writeTimeout {
+		t.Errorf("OnClose: after %v, want at least %v", took, writeTimeout)
+	}
+	checkClosed(t, info, hail.StatusNormalClosure, hail.CauseClosed, false)
+	checkNames(t, info.Err, "the peer's close frame did not come")
+}
+
+// The peer's close frame comes while ours waits behind what is queued, or is being written with it.
+func TestCloseInfoHasTheCodeThatCameFirst(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		for _, read := range []int{0, 2} { // behind the first message all others are one write
+			h, e := observed(hail.Handler{})
+			s := &hail.Server{Handler: h}
+			p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), hailtest.BufferSize(1<<10))...)
+			c := await(t, "OnConnect", e.conns, ample)
+			for c.TrySend(hail.Binary(make([]byte, 50_000))) == nil {
+			}
+			if err := c.Close(4000, "ours"); err != nil {
+				t.Fatalf("Close: %v", err)
+			}
+			for range read {
+				p.ReadFrame()
+			}
+			p.Write(hailtest.CloseFrame(3000, "theirs").Bytes())
+			<-c.Context().Done()
+			if got := p.WaitClose(); got.Code != 4000 {
+				t.Errorf("close frame: got %v, want 4000", got)
+			}
+			info := await(t, "OnClose", e.closed, ample)
+			checkClosed(t, info, 3000, hail.CauseClosed, true)
+			if info.Reason != "theirs" {
+				t.Errorf("CloseInfo: got reason %q, want %q", info.Reason, "theirs")
+			}
+		}
+	})
+}
+
+// Where a message is read in fragments, and what comes in its place is no frame, the peer's close frame cannot be found
+// behind it: it is not waited for.
+func TestCloseDoesNotWaitForAPeerThatBreaksTheProtocol(t *testing.T) {
+	t.Parallel()
+	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := observed(hail.Handler{})
+		s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: -1}}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
+		c := await(t, "OnConnect", e.conns, ample)
+		p.Write(append(hailtest.Frame{Opcode: hailtest.OpText, Payload: []byte("a message's first fra")}.Bytes(),
+			hailtest.Frame{Fin: true, Opcode: hailtest.OpPing}.Bytes()...))
+		if f := p.ReadFrame(); f.Opcode != hailtest.OpPong {
+			t.Fatalf("got %v, want a pong", f)
+		}
+		if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		if f := p.ReadFrame(); f.Opcode != hailtest.OpClose {
+			t.Fatalf("got %v, want a close frame", f)
+		}
+		p.Write(hailtest.Frame{Fin: true, Opcode: 3}.Bytes())
+		// It may be there before the close frame's write has returned: the code is 1006 then.
+		if info := await(t, "OnClose", e.closed, ample); info.Cause != hail.CauseClosed || info.Err == nil {
+			t.Errorf("CloseInfo: got %v, error %v; want %v and an error", info.Cause, info.Err, hail.CauseClosed)
+		}
+	})
+}
+
+// brokenConn is a transport whose writes can fail while its reads wait.
+type brokenConn struct {
+	net.Conn
+	broken atomic.Bool
+}
+
+func (c *brokenConn) Write(p []byte) (int, error) {
+	if c.broken.Load() {
+		return 0, errors.New("broken")
+	}
+	return c.Conn.Write(p)
+}
+
+func TestCloseTimeoutWhereTheCloseFrameCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		var nc *brokenConn
+		wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
+			nc = &brokenConn{Conn: inner}
+			return nc
+		})
+		h, e := observed(hail.Handler{})
+		s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 3 * time.Second}}
+		hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), wrap)...)
+		c := await(t, "OnConnect", e.conns, ample)
+		nc.broken.Store(true)
+		start := time.Now()
+		if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		info := await(t, "OnClose", e.closed, 48*time.Hour)
+		checkDelay(t, "OnClose", start, 3*time.Second)
+		checkClosed(t, info, hail.StatusAbnormalClosure, hail.CauseClosed, false)
+		checkNames(t, info.Err, "the close frame could not be written")
+	})
+}
+
+func TestCloseTimeoutWhileTheCallbackThatClosedGoesOn(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error {
+			c.Close(hail.StatusNormalClosure, "bye")
+			time.Sleep(10 * time.Second) // tidies up
+			return nil
+		}})
+		p := hailtest.Dial(t, &hail.Server{Handler: h, Options: hail.Options{Compression: true}}, "/", opts...)
+		p.Send(hail.Text("go")) // the peer answers the close frame at once
+		info := await(t, "OnClose", e.closed, time.Hour)
+		checkClosed(t, info, hail.StatusNormalClosure, hail.CauseClosed, true)
+	})
+}
+
+func TestCloseWritesWhatIsQueuedToASlowReader(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := observed(hail.Handler{})
+		p := hailtest.Dial(t, &hail.Server{Handler: h, Options: noPings(hail.Options{})}, "/", append(opts, hailtest.BufferSize(1<<10))...)
+		c := await(t, "OnConnect", e.conns, ample)
+		p.ReadSlowly(1<<10, 250*time.Millisecond)
+		if err := c.Send(hail.Binary(noise(100_000))); err != nil {
+			t.Fatalf("Send: %v", err)
+		}
+		if err := c.Close(hail.StatusNormalClosure, ""); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		checkClosed(t, await(t, "OnClose", e.closed, time.Hour), hail.StatusNormalClosure, hail.CauseClosed, true)
+		if p.Pending() != 1 {
+			t.Error("the message that was queued before Close has not arrived")
+		}
+	})
+}
