@@ -55,7 +55,7 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	o.buf = o.buf.room(wire.FrameSize(wire.MaxControl))
 	before := o.buf.len()
 	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
-	o.closing = uint8(o.buf.len() - before)
+	o.size = uint8(o.buf.len() - before)
 	c.stampLocked()
 	o.wake()
 	if !o.writing {
@@ -70,7 +70,7 @@ func (c *Conn) peerDone() (first bool) {
 	c.out.mu.Lock()
 	c.flags.peerClose.Store(true)
 	sent := c.flags.closeSent.Load()
-	first = !sent && (!c.out.last || c.out.off <= c.out.w.len()-int(c.out.closing))
+	first = !sent && (!c.out.last || c.out.off <= c.out.w.len()-int(c.out.size))
 	c.out.mu.Unlock()
 	if sent {
 		c.end()

@@ -24,30 +24,40 @@ const (
 
 // out is the sending half of a connection.
 type out struct {
-	mu     sync.Mutex
-	buf    *buffer // data frames in order
-	ctl    *buffer // pings and pongs, which go first
-	w      *buffer // what is being written; its bytes belong to whoever writes
-	off    int     // w.b[off:] is not written
-	at     int     // where in w the frame begins that off is in
-	ctlEnd int     // where in w the control frames end
+	mu  sync.Mutex
+	buf *buffer // data frames in order
+	ctl *buffer // pings and pongs, which go first
+	batch
+	farewell
 
 	writing bool          // somebody writes
-	held    bool          // a batch is being handled: frames wait for its end
+	held    bool          // replies are being collected: frames wait for the last
 	armed   bool          // hold runs
-	ending  bool          // the close frame is queued, or written
-	last    bool          // the close frame ends w, or is written
-	closing uint8         // its size
-	eof     bool          // the peer has ended its sending direction: nothing more is awaited of it
-	half    bool          // behind the close frame the sending direction ends
+	hold    *time.Timer   // ends held after holdTime
 	after   func()        // what unlock does when mu is free
-	err     error         // why nothing can be written any more
 	room    chan struct{} // closed when a waiting Send should look again
 	quiet   chan struct{} // closed when nobody writes, for awaitQuiet
-	hold    *time.Timer   // ends held after holdTime
 	lost    int           // messages that were queued or published, and not written
 	feeds   *feeds        // nil until the connection listens to something
 	behind  error         // the owner has to be told: see fallBehind
+}
+
+// batch is what is being written. Its bytes belong to whoever writes.
+type batch struct {
+	w      *buffer
+	off    int // w.b[off:] is not written
+	at     int // where in w the frame begins that off is in
+	ctlEnd int // where in w the control frames end
+}
+
+// farewell is how far the end has come.
+type farewell struct {
+	ending bool  // the close frame is queued, or written
+	last   bool  // the close frame ends w, or is written
+	size   uint8 // the close frame's
+	eof    bool  // the peer has ended its sending direction: nothing more is awaited of it
+	half   bool  // behind the close frame the sending direction ends
+	err    error // why nothing can be written any more
 }
 
 // Send queues one message, and writes it unless somebody else does or a batch is being handled.
