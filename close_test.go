@@ -95,7 +95,7 @@ func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, e := observed(hail.Handler{})
-			s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 100 * time.Millisecond, WriteTimeout: -1, SendQueue: -1}}
+			s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: time.Second, WriteTimeout: -1, SendQueue: -1}}
 			p := hailtest.Dial(t, s, "/", hailtest.TCP())
 			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
 			c := await(t, "OnConnect", e.conns, ample)
@@ -109,7 +109,7 @@ func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
 			select {
 			case info := <-e.closed:
 				t.Errorf("closed: %+v", info)
-			case <-time.After(time.Second):
+			case <-time.After(2 * time.Second):
 			}
 			p.Resume()
 			if got := p.WaitClose(); got.Code != hail.StatusNormalClosure {

@@ -3,10 +3,12 @@ package hail_test
 // Pings and pongs: silence that is a peer's, and silence that is not.
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,7 +171,7 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, e := observed(hail.Handler{})
-			s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: time.Second, PongTimeout: time.Second, SendQueue: -1}}
+			s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: time.Second, PongTimeout: 2 * time.Second, SendQueue: -1}}
 			p := hailtest.Dial(t, s, "/", transports[name]...)
 			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10) // so that the system tells of the peer's progress soon
 			c := await(t, "OnConnect", e.conns, ample)
@@ -179,7 +181,7 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 			}
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
-			for range 200 {
+			for range 250 {
 				<-tick.C
 				if err := c.Send(hail.Binary(noise(1_200))); err != nil { // 60 KB a second: the system takes it all
 					t.Fatalf("Send: %v; closed: %+v", err, await(t, "OnClose", e.closed, ample))
@@ -192,30 +194,46 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 	}
 }
 
-// TestPingTimeoutLeavesASlowPeerAloneOverTLS has the system hold more bytes, in records of a few, than were written as they count here.
-func TestPingTimeoutLeavesASlowPeerAloneOverTLS(t *testing.T) {
+// wordyConn stands for a transport that writes more than it is given, as TLS does for each record, from when it is on.
+type wordyConn struct {
+	net.Conn
+	on *atomic.Bool
+}
+
+func (c wordyConn) NetConn() net.Conn { return c.Conn }
+
+func (c wordyConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err == nil && c.on.Load() {
+		_, err = c.Conn.Write(make([]byte, 3*n))
+	}
+	return n, err
+}
+
+// TestPingTimeoutLeavesASlowPeerAloneWhoseSystemHoldsMoreThanWasWritten has that be so until the peer has taken most of it, which takes
+// longer than PongTimeout.
+func TestPingTimeoutLeavesASlowPeerAloneWhoseSystemHoldsMoreThanWasWritten(t *testing.T) {
 	t.Parallel()
-	const messages = 6000 // of 10 bytes, and 22 more in each record
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells what a peer has taken")
+	}
+	var on atomic.Bool
 	h, e := observed(hail.Handler{})
-	s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: time.Second, PongTimeout: 2 * time.Second}}
-	p := hailtest.Dial(t, s, "/", transports["tls"]...)
+	s := &hail.Server{Handler: h, Options: hail.Options{PingInterval: time.Second, PongTimeout: 3 * time.Second / 2}}
+	p := hailtest.Dial(t, s, "/", hailtest.TCP(), hailtest.Raw(), hailtest.Wrap(func(nc net.Conn) net.Conn { return wordyConn{nc, &on} }))
 	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
 	c := await(t, "OnConnect", e.conns, ample)
-	p.Stall()
-	for range messages {
-		before := s.Stats().BytesOut
-		if err := c.Send(hail.Binary(make([]byte, 8))); err != nil {
-			t.Fatalf("Send: %v", err)
-		}
-		for limit := time.Now().Add(time.Millisecond); s.Stats().BytesOut == before && time.Now().Before(limit); {
-			runtime.Gosched() // so that it is in a record of its own
-		}
+	on.Store(true)
+	if err := c.Send(hail.Binary(make([]byte, 60_000))); err != nil {
+		t.Fatalf("Send: %v", err)
 	}
-	p.ReadSlowly(2<<10, 40*time.Millisecond) // 50 KB a second
-	select {
-	case info := <-e.closed:
-		t.Errorf("closed: %+v", info)
-	case <-time.After(5 * time.Second):
+	tick := time.NewTicker(40 * time.Millisecond)
+	defer tick.Stop()
+	for range 100 { // 50 KB a second
+		<-tick.C
+		if _, err := io.ReadFull(p.NetConn(), make([]byte, 2<<10)); err != nil || len(e.closed) > 0 {
+			t.Fatalf("read: %v; closed: %+v", err, await(t, "OnClose", e.closed, ample))
+		}
 	}
 }
 

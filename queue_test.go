@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,16 +191,16 @@ func TestQueueOfAnotherConnectionIsFull(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const writeTimeout = 500 * time.Millisecond
-			var stuck *hail.Conn
+			var stuck atomic.Pointer[hail.Conn]
 			message := hail.Binary(make([]byte, 30_000))
 			failed := make(chan error, 1)
 			h, e := observed(hail.Handler{
 				OnMessage: func(c *hail.Conn, m hail.Message) error {
-					for stuck.TrySend(message) == nil {
+					for stuck.Load().TrySend(message) == nil {
 					}
 					time.Sleep(writeTimeout / 8) // it takes nothing from before the wait on
 					for {
-						if err := stuck.Send(message); err != nil {
+						if err := stuck.Load().Send(message); err != nil {
 							return err
 						}
 					}
@@ -210,7 +211,7 @@ func TestQueueOfAnotherConnectionIsFull(t *testing.T) {
 			p := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(64<<10))...)
 			c := await(t, "OnConnect", e.conns, ample)
 			other := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(64<<10))...)
-			stuck = await(t, "OnConnect", e.conns, ample)
+			stuck.Store(await(t, "OnConnect", e.conns, ample))
 			other.Stall()
 			p.ReadSlowly(16<<10, 10*time.Millisecond)
 			p.Send(hail.Text("go"))
