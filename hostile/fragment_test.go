@@ -63,6 +63,41 @@ func TestFragments(t *testing.T) {
 }
 
 // TestFragmentsWithoutEnd has parts come for as long as the server takes them: their number is not limited, their time is.
+// TestFragmentsLeaveNothing has many connections be amid a message at the same time, again and again: what reads one is kept for the
+// next by a pool, which gives it up.
+func TestFragmentsLeaveNothing(t *testing.T) {
+	const (
+		conns    = 1000 / scale
+		waves    = 5
+		keptHeap = conns*512 + 256<<10
+		keptTime = 20 * time.Second
+	)
+	for name, opts := range map[string][]option{"plain": nil, "compressed": {deflates}} {
+		t.Run(name, func(t *testing.T) {
+			tg := serve(t, "epoll", hail.Handler{OnMessage: func(*hail.Conn, hail.Message) error { return nil }}, hail.Options{Compression: true, PingInterval: -1})
+			clients := tg.crowd(t, conns, opts...)
+			bounds{keptHeap, conns + 2, keptTime}.hold(t, func(look func(func() bool)) {
+				for wave := range waves {
+					for i, part := range [][]byte{frame(false, hailtest.OpBinary, []byte("x")), frame(true, hailtest.OpContinuation, []byte("x"))} {
+						for _, c := range clients {
+							c.write(part)
+						}
+						sent := uint64((2*wave + i + 1) * conns * len(part))
+						until(t, "all is read", func() bool { return tg.server.Stats().BytesIn == sent })
+					}
+					until(t, "all are messages", func() bool { return tg.server.Stats().Received == uint64((wave+1)*conns) })
+					heap() // the pool gives up what it has
+				}
+				look(tg.stands)
+				for _, c := range clients {
+					c.reset()
+				}
+				tg.ends(t, conns, hail.CausePeerGone)
+			})
+		})
+	}
+}
+
 func TestFragmentsWithoutEnd(t *testing.T) {
 	const messageTimeout, closeTimeout = time.Second, 100 * time.Millisecond
 	for kind := range transports {

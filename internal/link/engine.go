@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -265,6 +266,9 @@ func newEngine() *engine {
 	if err != nil {
 		panic("hail: the protocol engine refuses a plain handshake: " + err.Error())
 	}
+	// Its finalizer is for its socket, of which it has none. It would keep the engine for ever: the garbage collector does not
+	// free what is in a cycle with a finalizer.
+	runtime.SetFinalizer(ws, nil)
 	ws.SetReadLimit(-1) // the shim and the inflater hold a message against the limit
 	e.ws = ws
 	return e
