@@ -115,8 +115,8 @@ func (s *Server) chooseSubprotocol(r *http.Request) string {
 	}
 	for _, v := range r.Header["Sec-Websocket-Protocol"] {
 		for offered := range strings.SplitSeq(v, ",") {
-			if offered = textproto.TrimString(offered); slices.Contains(s.options.Subprotocols, offered) {
-				return offered
+			if i := slices.Index(s.options.Subprotocols, textproto.TrimString(offered)); i >= 0 {
+				return s.options.Subprotocols[i] // not a part of the header, which would stay with the connection
 			}
 		}
 	}

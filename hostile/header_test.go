@@ -93,6 +93,38 @@ func allocated() uint64 {
 	return m.TotalAlloc
 }
 
+// TestHeadersAreNotKept has handshakes with as much in one header as net/http takes, of which a connection uses a word.
+func TestHeadersAreNotKept(t *testing.T) {
+	const (
+		conns    = 10
+		heapEach = 100 << 10 // both ends, of which crypto/tls keeps some 40 KiB
+		keptTime = 20 * time.Second
+	)
+	long := strings.Repeat("a", 900<<10)
+	for name, line := range map[string]string{
+		"subprotocols": "Sec-WebSocket-Protocol: chat, " + long,
+		"extensions":   "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9, " + long,
+		"origin":       "Origin: http://example.com\r\nCookie: a=" + long,
+		"address":      "X-Forwarded-For: " + long,
+	} {
+		for kind := range transports {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, Subprotocols: []string{"chat"}, MaxConnsPerIP: 2 * conns})
+				goroutines := 2
+				if kind != "epoll" {
+					goroutines += conns
+				}
+				bounds{conns * heapEach, goroutines, keptTime}.hold(t, func(look func(func() bool)) {
+					clients := tg.crowd(t, conns, func(_ *client, header *string) { *header += line + "\r\n" })
+					until(t, "all are open", func() bool { return tg.server.Len() == conns })
+					look(tg.stands)
+					runtime.KeepAlive(clients)
+				})
+			})
+		}
+	}
+}
+
 // TestManyAddresses has a refusal for each of many addresses, of which the server counts the connections.
 func TestManyAddresses(t *testing.T) {
 	const (
