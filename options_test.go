@@ -165,6 +165,26 @@ func TestCompressedFrameThatWasNotNegotiated(t *testing.T) {
 	checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusProtocolError, hail.CauseProtocol, false)
 }
 
+// TestReusedDataMayBeAppendedTo has a callback append to what lies in the read buffer, before the next message.
+func TestReusedDataMayBeAppendedTo(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		s := &hail.Server{Options: hail.Options{ReuseBuffers: true}, Handler: hail.Handler{
+			OnConnect: func(*hail.Conn, *http.Request) error { return nil },
+			OnMessage: func(c *hail.Conn, m hail.Message) error {
+				return c.Send(hail.Message{Type: m.Type, Data: append(m.Data, "\x82\x80abcdefgh"...)})
+			},
+		}}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(1<<20))...)
+		p.Write(append(message([]byte("one")), message([]byte("two"))...))
+		for _, want := range []string{"one\x82\x80abcdefgh", "two\x82\x80abcdefgh"} {
+			if got := p.Receive(); got.String() != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	})
+}
+
 func TestEveryOptionCanBeOff(t *testing.T) {
 	t.Parallel()
 	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {

@@ -230,7 +230,7 @@ func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
 	if !c.cfg.Reuse && !c.in.remote() {
 		p = c.in.keep(p)
 	}
-	return Message{h.Opcode() == wire.Text, p}, true
+	return Message{h.Opcode() == wire.Text, p[:len(p):len(p)]}, true // what is appended to it is not the next frame
 }
 
 // keep returns the payload p, which lies in the buffer, as memory that is its receiver's: a copy, or
