@@ -100,7 +100,7 @@ func (c Cause) String() string {
 // CloseInfo says how a connection ended.
 type CloseInfo struct {
 	// Code is that of the close frame that was sent or received first, 1005 where that had no code,
-	// 1006 where no close frame was exchanged.
+	// 1006 where no close frame was exchanged. Where something went wrong it is that of ours.
 	Code StatusCode
 	// Reason is that of the same close frame, "" for none.
 	Reason string

@@ -210,7 +210,10 @@ func (c *Conn) peerClosed(p *link.PeerClose) {
 	first := c.begin(CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed})
 	if !first && p.First {
 		c.mu.Lock()
-		c.ending.info.Code, c.ending.info.Reason = StatusCode(p.Code), p.Reason
+		// Behind a failure, the peer's or ours, nothing of its close frame is used (RFC 6455 section 7.1.7).
+		if info := &c.ending.info; info.Cause == CauseClosed || info.Cause == CauseShutdown {
+			info.Code, info.Reason = StatusCode(p.Code), p.Reason
+		}
 		c.mu.Unlock()
 	}
 	c.endContext()

@@ -267,8 +267,8 @@ func TestCloseHandshake(t *testing.T) {
 					if took := time.Since(begin); err != nil || len(all) < 4 || all[0] != 0x88 || took != 0 {
 						t.Errorf("got %q, %v and the end after %v, want a close frame and the end at once", all, err, took)
 					}
-					if info := <-ends; info.Err == nil {
-						t.Errorf("OnClose: got %+v, want an error", info)
+					if info := <-ends; info.Err == nil || info.Code == hail.StatusNormalClosure {
+						t.Errorf("OnClose: got %+v, want an error, and the code that the server closed with", info)
 					}
 				})
 			})

@@ -64,18 +64,27 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	return true
 }
 
-// peerDone notes that the peer's close frame was read: with ours written, all is over. It reports whether nothing of ours was
-// written before.
+// peerDone notes that the peer's close frame was read: with ours written, all is over. It reports whether it came first: ours
+// was not queued, or waited for something else to be written.
 func (c *Conn) peerDone() (first bool) {
 	c.out.mu.Lock()
 	c.flags.peerClose.Store(true)
 	sent := c.flags.closeSent.Load()
-	first = !sent && (!c.out.last || c.out.off <= c.out.w.len()-int(c.out.size))
+	first = !c.out.ending || !sent && c.out.ahead()
 	c.out.mu.Unlock()
 	if sent {
 		c.end()
 	}
 	return first
+}
+
+// ahead reports whether something is to be written before the close frame.
+func (o *out) ahead() bool {
+	own := o.w.len() - o.off
+	if !o.last {
+		own += o.buf.len()
+	}
+	return own > int(o.size) || o.feeds != nil && (len(o.feeds.list) > 0 || len(o.feeds.rest) > 0)
 }
 
 // end ends a connection on which both close frames were exchanged.

@@ -32,7 +32,7 @@ var (
 type PeerClose struct {
 	Code   int // wire.NoStatus where the frame had none
 	Reason string
-	First  bool // nothing of a close frame of ours was written before it was read
+	First  bool // ours was not queued yet, or waited for something else to be written
 }
 
 func (*PeerClose) Error() string { return "close frame received" }
