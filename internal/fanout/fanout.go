@@ -148,13 +148,19 @@ func (h *Hub) Publish(topic string, first byte, payload []byte, sender uint64) (
 // lock. Where other messages have passed the number meanwhile it is called again with a larger one;
 // what it returned last is published, or is the error.
 func (h *Hub) PublishSeq(topic string, sender uint64, f func(seq uint64) (first byte, payload []byte, err error)) (seq uint64, err error) {
-	const farthest = 20
+	// Those who guess far have the others guess further, and all numbers run ahead of the clock. So the limit is what is enough
+	// against those who publish without guessing, but for an f that takes so long that nothing else helps.
+	const far, farthest, patience = 12, 20, time.Second
+	begin, limit := h.now(), far
 	for try := 0; ; try++ {
 		if h.closed.Load() {
 			return 0, ErrClosed
 		}
+		if h.now()-begin > patience {
+			limit = farthest
+		}
 		// Each guess reaches further ahead of the others' messages than the last.
-		want := h.order.Load() + 1<<min(2*try, farthest)
+		want := h.order.Load() + 1<<min(2*try, limit)
 		m := message{sender: sender}
 		if m.first, m.payload, err = f(want); err != nil {
 			return 0, err

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/hail/internal/fanout"
 )
@@ -517,6 +519,33 @@ func TestPublishSeq(t *testing.T) {
 			}
 			a.check(t, append(slices.Repeat([]string{"x"}, 4+16+64), "4")...)
 		})
+	})
+
+	t.Run("numbers do not run ahead", func(t *testing.T) {
+		t.Parallel()
+		const most = 10_000 // for each message
+		h := fanout.New(fanout.Config{})
+		defer h.Close()
+		before, start := h.Order(), time.Now()
+		var messages atomic.Uint64
+		var publishers sync.WaitGroup
+		for range 32 {
+			publishers.Go(func() {
+				for time.Since(start) < 300*time.Millisecond {
+					if _, err := h.PublishSeq("room", 0, func(uint64) (byte, []byte, error) {
+						time.Sleep(100 * time.Microsecond)
+						return text, nil, nil
+					}); err != nil {
+						t.Errorf("PublishSeq: %v", err)
+					}
+					messages.Add(1)
+				}
+			})
+		}
+		publishers.Wait()
+		if n := messages.Load(); h.Order()-before > most*n {
+			t.Errorf("numbers rose by %d with %d messages, want at most %d for each", h.Order()-before, n, most)
+		}
 	})
 
 	t.Run("leaves nothing where nobody subscribes", func(t *testing.T) {
