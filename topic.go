@@ -104,7 +104,7 @@ func (c *Conn) Subscribe(topics ...string) error {
 // comes back says what it had last; one that is new has 0.
 //
 // complete reports whether that is known to be everything. If not, the client has to get what it lacks elsewhere. For 0
-// it is false, and where the topic has been without messages and subscribers since then it may be.
+// it is false, as for a number larger than the server has given, and where the topic has been without messages and subscribers since then it may be.
 // Where the connection is on the topic already, nothing is delivered again, and complete is false.
 func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err error) {
 	if err := c.server.checkTopic(topic); err != nil {

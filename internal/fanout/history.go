@@ -120,12 +120,12 @@ func (t *topic) ageLocked(now time.Duration) (at time.Duration, more bool) {
 }
 
 // sinceLocked returns where the messages begin with numbers larger than seq, of those that the topic keeps for
-// newcomers, and whether there were no others.
+// newcomers, and whether there were no others: as far as numbers go that were given.
 func (t *topic) sinceLocked(seq uint64) (from uint64, complete bool) {
 	t.readLocked()
 	next, l := t.next(), t.log
 	if l == nil {
-		return next, seq >= t.floor
+		return next, seq >= t.floor && seq <= t.hub.Order()
 	}
 	from = l.first
 	if t.history {
@@ -136,5 +136,5 @@ func (t *topic) sinceLocked(seq uint64) (from uint64, complete bool) {
 		ch, i := l.find(from - 1)
 		floor = ch.entries[i].seq
 	}
-	return max(from, l.behind(seq, next)), seq >= floor
+	return max(from, l.behind(seq, next)), seq >= floor && seq <= t.hub.Order()
 }
