@@ -5,6 +5,7 @@ package hail_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -114,6 +115,65 @@ func TestTopicLimitsByDefaultAndOff(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTopicBytesHoldWhoeverComesAndGoes has somebody who takes compressed messages join and leave between messages, so that each is to
+// be kept in another way than the one before. It is not parallel: it measures memory.
+func TestTopicBytesHoldWhoeverComesAndGoes(t *testing.T) {
+	const topicBytes, most = 1 << 20, 4 << 20
+	h, e := observed(hail.Handler{})
+	s := &hail.Server{Handler: h, Options: hail.Options{Compression: true, MaxTopics: -1}}
+	slow := hailtest.Dial(t, s, "/")
+	slowly := await(t, "OnConnect", e.conns, ample)
+	hailtest.Dial(t, s, "/", hailtest.Compression())
+	c := await(t, "OnConnect", e.conns, ample)
+	slow.Stall()
+	if err := slowly.Subscribe("room"); err != nil {
+		t.Fatal(err)
+	}
+	large, small := hail.Text(strings.Repeat("x", 1<<10)), hail.Text("s")
+	before := heap()
+	for sum := 0; sum < topicBytes-5000; sum += 1100 {
+		if err := c.Subscribe("room"); err != nil {
+			t.Fatal(err)
+		}
+		s.Publish("room", large)
+		if err := c.Unsubscribe("room"); err != nil {
+			t.Fatal(err)
+		}
+		s.Publish("room", small)
+	}
+	if after := heap(); after > before+most {
+		t.Errorf("heap: got %d bytes after %d, want at most %d more", after, before, most)
+	}
+	if slowly.Context().Err() != nil {
+		t.Error("the peer that keeps the messages there was closed")
+	}
+}
+
+// TestHistoryForEver has the largest age there is.
+func TestHistoryForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, e := observed(hail.Handler{})
+		s := &hail.Server{Handler: h, Options: hail.Options{History: hail.History{Messages: 2, Age: math.MaxInt64}}}
+		for i := range 3 {
+			if err := s.Publish("room", hail.Text(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(1000 * time.Hour)
+		}
+		p := hailtest.Dial(t, s, "/")
+		c := <-e.conns
+		if _, err := c.SubscribeSince("room", 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"1", "2"} {
+			if got := p.Receive().String(); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	})
 }
 
 // TestHistoryAge publishes a message a minute, and asks for all when the first are too old.

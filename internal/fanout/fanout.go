@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -93,6 +94,7 @@ const (
 // Its numbers start at the time in microseconds: they rise over restarts too, while fewer than a million
 // messages a second are published, and stay below 2^53, which JSON readers keep exactly.
 func New(cfg Config) *Hub {
+	cfg.HistoryAge = min(cfg.HistoryAge, math.MaxInt64/2) // it is added to the time
 	h := &Hub{
 		cfg:      cfg,
 		history:  cfg.HistoryMessages > 0 && cfg.HistoryAge > 0,

@@ -40,7 +40,7 @@ type chunk struct {
 	entries  []entry
 	times    []time.Duration // when each was published, for history
 	plain    []byte
-	deflated []byte // the same messages for those who want them compressed; nil where none of them is
+	deflated []byte // the same messages for those who want them compressed; nil until one of them is
 	senders  uint64 // a bit for each sender, many may share one
 }
 
@@ -92,17 +92,24 @@ func (ch *chunk) offset(i int, z bool) int {
 // before returns the bytes that the first i entries take.
 func (ch *chunk) before(i int) int { return ch.offset(i, false) + ch.offset(i, true) }
 
-// fits reports whether a message can be appended. deflated says whether any subscriber wants
-// compressed frames.
-func (ch *chunk) fits(m *message, deflated bool) bool {
-	switch {
-	case m.deflated != nil && ch.deflated == nil:
-		return false
-	case !deflated && ch.deflated != nil:
-		return false // nobody needs the second stream any more
+// fits reports whether there is room for a message.
+func (ch *chunk) fits(m *message) bool {
+	if ch.deflated == nil && m.deflated != nil && len(ch.plain) > maxChunk {
+		return false // too much to have twice
 	}
 	return cap(ch.plain)-len(ch.plain) >= wire.FrameSize(len(m.payload)) &&
 		(ch.deflated == nil || cap(ch.deflated)-len(ch.deflated) >= m.deflatedSize())
+}
+
+// divide begins the second stream, and returns how many bytes that is more, of the messages from an index on. What has been
+// read is the same in both, so that who is in the middle of it may go on in the second.
+func (ch *chunk) divide(from uint64) (more int) {
+	// What is not shorter is not compressed, so the second stream needs no more than the first.
+	ch.deflated = append(make([]byte, 0, cap(ch.plain)), ch.plain...)
+	for i := range ch.entries {
+		ch.entries[i].zend = ch.entries[i].end
+	}
+	return len(ch.deflated) - ch.offset(int(max(from, ch.base)-ch.base), true)
 }
 
 // deflatedSize returns the bytes that the message takes in the deflated stream.
@@ -156,10 +163,17 @@ func (l *log) free() {
 	logs.Put(l)
 }
 
-// tailFor returns the chunk that m, the message of index next, goes to.
-func (l *log) tailFor(m *message, next uint64, deflated bool, t *topic) *chunk {
-	if n := len(l.chunks); n > 0 && l.chunks[n-1].fits(m, deflated) {
-		return l.chunks[n-1]
+// tailFor returns the chunk that m, the message of index next, goes to. The last is left only when it is full, whoever comes and
+// goes that wants compressed frames: else each message might need a chunk of its own.
+func (l *log) tailFor(m *message, next uint64, t *topic) *chunk {
+	if n := len(l.chunks); n > 0 && l.chunks[n-1].fits(m) {
+		tail := l.chunks[n-1]
+		if m.deflated != nil && tail.deflated == nil {
+			more := tail.divide(l.first)
+			l.bytes += more
+			l.total += more
+		}
+		return tail
 	}
 	most, frame := t.hub.maxChunk, wire.FrameSize(len(m.payload))
 	size := max(minChunk, growth*l.bytes)
@@ -173,7 +187,6 @@ func (l *log) tailFor(m *message, next uint64, deflated bool, t *topic) *chunk {
 	}
 	ch := newChunk(next, size, frame)
 	if m.deflated != nil {
-		// What is not shorter is not compressed, so the second stream needs no more than the first.
 		ch.deflated = make([]byte, 0, max(m.deflatedSize(), min(size, most)))
 	}
 	l.chunks = append(l.chunks, ch)

@@ -75,11 +75,10 @@ func (t *topic) appendLocked(m *message, want uint64) (seq uint64, ok bool) {
 		l = newLog(next, t.hint)
 		t.log = l
 	}
-	keeps := t.keepsDeflated()
-	if !keeps || h.cfg.MaxBytes > 0 && wire.FrameSize(len(m.payload))+m.deflatedSize() > h.cfg.MaxBytes {
+	if !t.keepsDeflated() || h.cfg.MaxBytes > 0 && wire.FrameSize(len(m.payload))+m.deflatedSize() > h.cfg.MaxBytes {
 		m.deflated = nil
 	}
-	ch := l.tailFor(m, next, keeps, t)
+	ch := l.tailFor(m, next, t)
 	before := ch.before(len(ch.entries))
 	ch.add(m, seq)
 	if t.history {
