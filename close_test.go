@@ -179,32 +179,39 @@ func TestCloseInfoHasTheCodeThatCameFirst(t *testing.T) {
 	})
 }
 
-// Where a message is read in fragments, and what comes in its place is no frame, the peer's close frame cannot be found
-// behind it: it is not waited for.
-func TestCloseDoesNotWaitForAPeerThatBreaksTheProtocol(t *testing.T) {
+// TestCloseAmidAMessageDropsWhatFollows has a peer go on with a message in fragments behind our close frame, rightly or wrongly: it is
+// dropped as everything is that comes then, and the peer's close frame is found behind it.
+func TestCloseAmidAMessageDropsWhatFollows(t *testing.T) {
 	t.Parallel()
-	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
-		h, e := observed(hail.Handler{})
-		s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: -1}}
-		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
-		c := await(t, "OnConnect", e.conns, ample)
-		p.Write(append(hailtest.Frame{Opcode: hailtest.OpText, Payload: []byte("a message's first fra")}.Bytes(),
-			hailtest.Frame{Fin: true, Opcode: hailtest.OpPing}.Bytes()...))
-		if f := p.ReadFrame(); f.Opcode != hailtest.OpPong {
-			t.Fatalf("got %v, want a pong", f)
-		}
-		if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
-			t.Fatalf("Close: %v", err)
-		}
-		if f := p.ReadFrame(); f.Opcode != hailtest.OpClose {
-			t.Fatalf("got %v, want a close frame", f)
-		}
-		p.Write(hailtest.Frame{Fin: true, Opcode: 3}.Bytes())
-		// It may be there before the close frame's write has returned: the code is 1006 then.
-		if info := await(t, "OnClose", e.closed, ample); info.Cause != hail.CauseClosed || info.Err == nil {
-			t.Errorf("CloseInfo: got %v, error %v; want %v and an error", info.Cause, info.Err, hail.CauseClosed)
-		}
-	})
+	for name, rest := range map[string]hailtest.Frame{
+		"the rest":       {Fin: true, Opcode: hailtest.OpContinuation, Payload: []byte("the rest")},
+		"not UTF-8":      {Fin: true, Opcode: hailtest.OpContinuation, Payload: []byte("\xff")},
+		"over the limit": {Fin: true, Opcode: hailtest.OpContinuation, Payload: make([]byte, 100_000)},
+		"a new message":  {Fin: true, Opcode: hailtest.OpText, Payload: []byte("new")},
+		"unknown opcode": {Fin: true, Opcode: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+				h, e := observed(hail.Handler{})
+				p := hailtest.Dial(t, &hail.Server{Handler: h}, "/", append(opts, hailtest.Raw())...)
+				c := await(t, "OnConnect", e.conns, ample)
+				p.Write(append(hailtest.Frame{Opcode: hailtest.OpText, Payload: []byte("a message's first fra")}.Bytes(),
+					hailtest.Frame{Fin: true, Opcode: hailtest.OpPing}.Bytes()...))
+				if f := p.ReadFrame(); f.Opcode != hailtest.OpPong {
+					t.Fatalf("got %v, want a pong", f)
+				}
+				if err := c.Close(4000, "bye"); err != nil {
+					t.Fatalf("Close: %v", err)
+				}
+				p.Write(append(rest.Bytes(), hailtest.CloseFrame(4000, "").Bytes()...))
+				if got := p.WaitClose(); got.Code != 4000 {
+					t.Errorf("close frame: got %v, want 4000", got)
+				}
+				checkClosed(t, await(t, "OnClose", e.closed, ample), 4000, hail.CauseClosed, true)
+			})
+		})
+	}
 }
 
 // brokenConn is a transport whose writes can fail while its reads wait.

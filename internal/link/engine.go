@@ -23,7 +23,11 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-var errLong = errors.New("payload length in more bytes than it needs")
+var (
+	errLong = errors.New("payload length in more bytes than it needs")
+	// errLeft is the shim's where our close frame is queued: what comes now is discard's.
+	errLeft = errors.New("link: message left")
+)
 
 // engine is a protocol engine behind its shim. It belongs to no connection, but while it reads a message for one.
 type engine struct {
@@ -54,6 +58,9 @@ func (c *Conn) nextFromEngine() (m Message, ok bool, err error) {
 		c.cfg.Engines.pool.Put(e)
 	} else {
 		e.ws.CloseNow() // it has no socket: this only gives its own buffers back
+	}
+	if err == errLeft {
+		err = nil
 	}
 	return m, ok, err
 }
@@ -152,10 +159,11 @@ func (c *Conn) engineError(err error) error {
 // shim is the net.Conn that the engine reads from: the frames in the link's buffer, one at a time.
 // What the engine would write, pongs and closes, the link writes itself.
 type shim struct {
-	c     *Conn
-	left  uint64 // bytes of the current frame that the engine has not read
-	total uint64 // payload of the current message so far, by its headers
-	err   error  // why there is no more: the transport's, or a limit
+	c      *Conn
+	left   uint64 // bytes of the current frame that the engine has not read
+	total  uint64 // payload of the current message so far, by its headers
+	frames uint64 // looked at
+	err    error  // why there is no more: the transport's, a limit, or errLeft
 
 	begun    bool // a data frame of the current message was read
 	deflated bool // the current message is compressed
@@ -190,6 +198,9 @@ func (s *shim) ready() int {
 func (s *shim) nextFrame() error {
 	in := &s.c.in
 	for {
+		if s.frames++; s.frames%maxShare == 0 {
+			runtime.Gosched() // it does not let go until the message is whole
+		}
 		h, n := wire.Parse(in.unread())
 		switch {
 		case n == 0:
@@ -236,6 +247,9 @@ func (s *shim) wait() error {
 	}
 	s.c.endBatch()
 	_, err := s.c.read(s.c.sock.ReadWait)
+	if s.c.flags.closing.Load() {
+		return errLeft
+	}
 	return err
 }
 
