@@ -5,6 +5,7 @@ package poll
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -73,7 +74,12 @@ func (s *stream) serve() {
 		if s.isClosed() {
 			ended = true
 		} else if s.h.Fill() {
-			ended = s.h.Turn() == Ended
+			switch s.h.Turn() {
+			case Ended:
+				ended = true
+			case Again:
+				runtime.Gosched()
+			}
 		} else {
 			<-s.closed // nothing more can come, but what is queued is still written
 			ended = true
