@@ -43,8 +43,8 @@ type Options struct {
 
 	// SendQueue is the most bytes of messages, with their frame headers, that wait for one connection's peer.
 	// A message that alone is larger is refused. Buffers are at least 4 KiB, and may hold up to four times as much
-	// as is queued while they grow. What the system has taken does not count: over TCP on Linux at most some 256 KiB, and
-	// what is on its way. Negative: no limit. Default: 1048576 (1 MiB).
+	// as is queued, and again as much of what is being written. What the system has taken does not count: over TCP on
+	// Linux at most some 256 KiB, and what is on its way. Negative: no limit. Default: 1048576 (1 MiB).
 	SendQueue int
 
 	// TopicBytes is how many bytes of a topic's messages, with their frame headers, are kept for subscribers that have not

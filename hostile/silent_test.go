@@ -16,9 +16,9 @@ func TestPeersThatNeverRead(t *testing.T) {
 	const (
 		conns = 20 / scale
 		queue = 64 << 10
-		// The queue, once more while it is written, as its buffers are rounded up to; and a message and the
-		// buffer that it was read into.
-		heapEach     = 4*queue + 3*16<<10
+		// The queue's two buffers, of what is being written and what is queued behind it, each rounded up to four times
+		// what it holds; and a message and the buffer that it was read into.
+		heapEach     = 8*queue + 3*16<<10
 		writeTimeout = time.Second
 	)
 	message := hail.Binary(make([]byte, 4000))
