@@ -25,7 +25,7 @@ var (
 type ending struct {
 	info CloseInfo
 	late error // for OnError, where no callback could run at the time
-	cut  bool
+	cut  bool  // cut was called: who cuts all counts each once
 }
 
 // begin notes why the connection ends, and reports whether it was the first to.

@@ -69,14 +69,16 @@ func (g *gate) leave(addr string) {
 	g.settleLocked()
 }
 
-// close lets nobody in any more. Who is on the way in is drained, or cut where cut says why.
-func (g *gate) close(cut *cutting) {
+// close lets nobody in any more. Who is on the way in is drained, or cut where cut says why. It returns what cuts them, which
+// is whatever came first.
+func (g *gate) close(cut *cutting) *cutting {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.draining = true
 	or(&g.cut, cut)
 	g.emptyLocked()
 	g.settleLocked()
+	return g.cut
 }
 
 // closed reports whether a connection that is in has to go, and why where that is at once.

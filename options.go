@@ -94,8 +94,8 @@ type Options struct {
 	// PongTimeout, it gives up about as soon (on Linux). Negative: for ever. Default: 10 s.
 	//
 	// On Linux the system tells what the peer's system has taken, over TCP and TLS: one that reads very little of a large
-	// buffer may take nothing for seconds. Elsewhere, and over a net.Conn of another type
-	// around one, it is known only when more can be written, and a slow peer needs a longer time.
+	// buffer may take nothing for seconds. Elsewhere, and over a net.Conn of another type around one, it is known only when
+	// more can be written, and a slow peer needs a longer time.
 	WriteTimeout time.Duration
 
 	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2),

@@ -231,7 +231,7 @@ func (s *Server) drain(ctx context.Context) {
 func (s *Server) cutAll(cause Cause, why error) error {
 	reason := why
 	or(&reason, ErrServerClosed)
-	s.gate.close(&cutting{cause: cause, why: reason}) // who is still in the handshake is cut when it gets here
+	onTheWay := s.gate.close(&cutting{cause: cause, why: reason}) // who is still in the handshake is cut when it gets here
 	cut, total := 0, s.gate.len()
 	for c := range s.conns.all() {
 		if c.cut(cause, reason) {
@@ -250,9 +250,7 @@ func (s *Server) cutAll(cause Cause, why error) error {
 	case <-timer.C:
 		running = s.gate.len()
 	}
-	if _, late := s.gate.closed(); late != nil {
-		cut += int(late.late.Load())
-	}
+	cut += int(onTheWay.late.Load())
 	switch {
 	case running > 0 && why == nil:
 		return fmt.Errorf("hail: %d callbacks still run %v after their connections were cut", running, grace)

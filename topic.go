@@ -56,8 +56,9 @@ func (s *Server) Publish(topic string, m Message) error {
 // published meanwhile: it should be quick.
 //
 // Every message that is published has a number, larger than those before it in all topics, so in one topic there are
-// gaps. Numbers start at the time of day, so they rise over restarts too, and stay below 2^53, so JavaScript
-// has them exactly.
+// gaps. Numbers start at the time of day in microseconds, so they rise over restarts too, and stay below 2^53, so JavaScript
+// has them exactly. Where many call PublishSeq at once, a message whose making takes time may leave a gap of some thousand:
+// should that go on, numbers run ahead of the clock, and a restart at that time begins below them.
 func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) error {
 	s.setup()
 	if err := s.checkTopic(topic); err != nil {
@@ -104,8 +105,8 @@ func (c *Conn) Subscribe(topics ...string) error {
 // comes back says what it had last; one that is new has 0.
 //
 // complete reports whether that is known to be everything. If not, the client has to get what it lacks elsewhere. For 0
-// it is false, as for a number larger than the server has given, and where the topic has been without messages and subscribers since then it may be.
-// Where the connection is on the topic already, nothing is delivered again, and complete is false.
+// it is false, as for a number larger than the server has given, and where the topic has been without messages and
+// subscribers since then it may be. Where the connection is on the topic already, nothing is delivered again, and complete is false.
 func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err error) {
 	if err := c.server.checkTopic(topic); err != nil {
 		return false, err

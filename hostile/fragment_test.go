@@ -62,7 +62,6 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// TestFragmentsWithoutEnd has parts come for as long as the server takes them: their number is not limited, their time is.
 // TestFragmentsLeaveNothing has many connections be amid a message at the same time, again and again: what reads one is kept for the
 // next by a pool, which gives it up.
 func TestFragmentsLeaveNothing(t *testing.T) {
@@ -98,6 +97,7 @@ func TestFragmentsLeaveNothing(t *testing.T) {
 	}
 }
 
+// TestFragmentsWithoutEnd has parts come for as long as the server takes them: their number is not limited, their time is.
 func TestFragmentsWithoutEnd(t *testing.T) {
 	const messageTimeout, closeTimeout = time.Second, 100 * time.Millisecond
 	for kind := range transports {

@@ -235,8 +235,8 @@ func (f *fate) judge(calm bool) []string {
 	f.judgeSent(calm)
 	f.judgeClose()
 	// In memory who writes waits for who reads, and sees no progress until all of a chunk is read: messages by the hundred.
-	slow := f.info.Cause == hail.CauseWriteTimeout && f.rd.kind == "memory"
-	if (f.info.Cause == hail.CauseWriteTimeout || f.info.Cause == hail.CausePingTimeout) && !slow && f.onTime() {
+	stuck := f.info.Cause == hail.CauseWriteTimeout && f.rd.kind != "memory"
+	if (stuck || f.info.Cause == hail.CausePingTimeout) && f.onTime() {
 		f.complain("%v, but the client has read and answered all the time", f.info)
 	}
 	return f.wrong

@@ -92,7 +92,8 @@ const (
 // New returns a hub without topics.
 //
 // Its numbers start at the time in microseconds: they rise over restarts too, while fewer than a million
-// messages a second are published, and stay below 2^53, which JSON readers keep exactly.
+// messages a second are published, of which one of PublishSeq that others keep passing counts for up to 4,096. They stay
+// below 2^53, which JSON readers keep exactly.
 func New(cfg Config) *Hub {
 	cfg.HistoryAge = min(cfg.HistoryAge, math.MaxInt64/2) // it is added to the time
 	h := &Hub{
