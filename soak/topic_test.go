@@ -117,6 +117,7 @@ const never = math.MaxInt
 type span struct {
 	begin, end bounds
 	open       bool
+	leaving    bool // Unsubscribe has been called: what is published now need not be the connection's
 }
 
 // following is what a connection has to do with a topic. Guarded by the fate's mu.
@@ -213,6 +214,12 @@ func (rd *round) unsubscribe(c *hail.Conn, f *fate, t *topic) error {
 	f.subscribing.Lock()
 	defer f.subscribing.Unlock()
 	end := bounds{from: int(t.done.Load())}
+	f.mu.Lock()
+	s := f.topics[t.name].current()
+	if s != nil {
+		s.leaving = true
+	}
+	f.mu.Unlock()
 	err := c.Unsubscribe(t.name)
 	end.to = int(t.begun.Load())
 	if err != nil {
@@ -220,7 +227,7 @@ func (rd *round) unsubscribe(c *hail.Conn, f *fate, t *topic) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s := f.topics[t.name].current(); s != nil {
+	if s != nil {
 		s.end, s.open = end, false
 	}
 	return nil
@@ -246,7 +253,7 @@ func (rd *round) opened(f *fate) {
 // alive notes that the connection was not ending when so much had been published. mu is held.
 func (f *fate) alive(done [5]int) {
 	for i, name := range topicNames {
-		if s := f.topics[name].current(); s != nil {
+		if s := f.topics[name].current(); s != nil && !s.leaving {
 			s.end.from = max(s.end.from, done[i])
 		}
 	}
