@@ -60,6 +60,7 @@ func TestSendQueueHoldsWhatFitsExactly(t *testing.T) {
 				t.Errorf("received: got %d bytes, want %d", got, 2500-header)
 			}
 		}
+		synctest.Wait() // until the server knows that they are written
 		if err := c.TrySend(hail.Binary(data[:10_000-header])); err != nil {
 			t.Errorf("a message as large as the queue: got %v, want room", err)
 		}
