@@ -9,7 +9,17 @@ targets=$(go test -list '^Fuzz' ./... | awk '
   /^ok/   { for (i = 0; i < n; i++) print $2, names[i]; n = 0 }')
 [ -n "$targets" ] || { echo "fuzz: found no target" >&2; exit 1; }
 
+# Go before 1.27 may take the end of fuzztime for the target's failure (golang/go issue 75804). It has found no input then.
+found_nothing() {
+  grep -qx '    context deadline exceeded' "$1" && ! grep -Eq 'Failing input|panic:|DATA RACE' "$1"
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 while read -r package name; do
   echo "== $package $name"
-  go test -run '^$' -fuzz "^$name\$" -fuzztime "$1" "$package" </dev/null
+  if ! go test -run '^$' -fuzz "^$name\$" -fuzztime "$1" "$package" </dev/null 2>&1 | tee "$log"; then
+    found_nothing "$log" || exit 1
+    echo "fuzz: the time was up, and nothing was found"
+  fi
 done <<<"$targets"
