@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"example.com/hail"
@@ -284,4 +285,56 @@ func TestCloseWritesWhatIsQueuedToASlowReader(t *testing.T) {
 			t.Error("the message that was queued before Close has not arrived")
 		}
 	})
+}
+
+// TestCloseBesideAViolation has Close called at the moment at which the server reads what is wrong.
+func TestCloseBesideAViolation(t *testing.T) {
+	t.Parallel()
+	const tries, queued = 1000, 3
+	for name, wrong := range map[string]hailtest.Frame{
+		"its end is known":     {Fin: true, Opcode: hailtest.OpText, Payload: []byte("\xff")},
+		"its end is not known": {Fin: true, Opcode: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for try := range tries {
+				synctest.Test(t, func(t *testing.T) {
+					h, e := observed(hail.Handler{})
+					s := &hail.Server{Handler: h, Options: noPings(hail.Options{})}
+					p := hailtest.Dial(t, s, "/", narrow([]hailtest.Option{hailtest.Raw(), hailtest.Timeout(time.Hour)})...)
+					c := await(t, "OnConnect", e.conns, ample)
+					for range queued {
+						if err := c.Send(hail.Text("queued")); err != nil {
+							t.Fatalf("Send: %v", err)
+						}
+					}
+					synctest.Wait()
+					go func() { // ends at once
+						spin(50 * (try % 100))
+						c.Close(hail.StatusNormalClosure, "")
+					}()
+					p.Write(wrong.Bytes())
+					for range queued {
+						if f := p.ReadFrame(); string(f.Payload) != "queued" {
+							t.Fatalf("try %d: got %v, want what was queued", try, f)
+						}
+					}
+					if f := p.ReadFrame(); f.Opcode != hailtest.OpClose {
+						t.Fatalf("try %d: got %v, want a close frame", try, f)
+					}
+					p.Write(hailtest.CloseFrame(hail.StatusNormalClosure, "").Bytes())
+					if info := await(t, "OnClose", e.closed, time.Hour); info.Code == hail.StatusAbnormalClosure {
+						t.Errorf("try %d: got %+v", try, info)
+					}
+				})
+			}
+		})
+	}
+}
+
+// spin takes some time, of which a bubble knows nothing.
+func spin(n int) {
+	for x := new(atomic.Int64); n > 0; n-- {
+		x.Add(1)
+	}
 }

@@ -56,7 +56,7 @@ func (c *Conn) end(info CloseInfo) bool {
 // sendClose queues the close frame that info names.
 func (c *Conn) sendClose(info CloseInfo, frame link.CloseFrame) {
 	frame.Code, frame.Reason = int(info.Code), info.Reason
-	if !c.link.CloseWith(frame) {
+	if !c.link.CloseWith(frame) && !c.link.Closing() {
 		c.link.Cut() // nothing can be written any more
 	}
 }
@@ -192,10 +192,7 @@ func (c *Conn) isEnding() bool {
 // violated ends a connection whose peer broke the protocol or the read limit.
 func (c *Conn) violated(v *link.Violation) {
 	if c.isEnding() {
-		// With the peer's close frame, right or wrong, the link ends when it has written ours.
-		if !c.link.PeerClosed() {
-			c.cutLink()
-		}
+		c.violatedLate(v)
 		return
 	}
 	info := CloseInfo{Code: StatusCode(v.Code), Reason: v.Reason, Cause: CauseProtocol, Err: fmt.Errorf("hail: %w", v.Err)}
@@ -203,6 +200,21 @@ func (c *Conn) violated(v *link.Violation) {
 		info.Cause = CauseReadLimit
 	}
 	c.fail(info, v.Lost)
+}
+
+// violatedLate leaves a connection that another goroutine ends just now to its end, as what is read after our close frame does.
+func (c *Conn) violatedLate(v *link.Violation) {
+	c.mu.Lock()
+	info := c.ending.info
+	c.mu.Unlock()
+	switch {
+	case c.link.PeerClosed(): // right or wrong: the link ends when it has written ours
+	case info.Code == StatusAbnormalClosure:
+		c.cutLink() // as whoever ends it is about to
+	default:
+		// That one may not have come to the close frame, and until then what follows would be taken for messages.
+		c.sendClose(info, link.CloseFrame{Half: v.Lost})
+	}
 }
 
 // peerClosed answers the peer's close frame, or has its answer.
