@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -26,7 +27,7 @@ var kinds = []string{"epoll", "epoll", "epoll", "epoll", "goroutine", "tls", "me
 // open opens the round's transport; small says that the system keeps little of what is sent.
 func (rd *round) open(small bool) transport {
 	if rd.kind == "memory" {
-		return newMemory()
+		return newMemory(rd)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,39 +94,63 @@ type faultyConn struct {
 	rd *round
 }
 
-func (c *faultyConn) Read(p []byte) (int, error) {
-	switch c.rd.draw(2000) {
+func (c *faultyConn) Read(p []byte) (int, error)  { return c.rd.readFrom(c.TCPConn, p) }
+func (c *faultyConn) Write(p []byte) (int, error) { return c.rd.writeTo(c.TCPConn, p) }
+
+// faultyPipe is the same in memory.
+type faultyPipe struct {
+	net.Conn
+	rd *round
+}
+
+func (c *faultyPipe) Read(p []byte) (int, error)  { return c.rd.readFrom(c.Conn, p) }
+func (c *faultyPipe) Write(p []byte) (int, error) { return c.rd.writeTo(c.Conn, p) }
+
+// readFrom reads late, less than it could, or not any more.
+func (rd *round) readFrom(nc net.Conn, p []byte) (int, error) {
+	switch rd.draw(2000) {
 	case 0:
-		c.TCPConn.Close()
+		nc.Close()
 	case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10:
 		time.Sleep(time.Millisecond)
 		p = p[:min(len(p), 1)]
 	default:
 		if len(p) > 1 {
-			p = p[:len(p)-c.rd.draw(len(p))]
+			p = p[:len(p)-rd.draw(len(p))]
 		}
 	}
-	return c.TCPConn.Read(p)
+	return nc.Read(p)
 }
 
-func (c *faultyConn) Write(p []byte) (int, error) {
-	if c.rd.draw(2000) == 0 {
-		n, _ := c.TCPConn.Write(p[:len(p)/2])
-		c.TCPConn.Close()
+// writeTo writes late, in two pieces, or a part.
+func (rd *round) writeTo(nc net.Conn, p []byte) (n int, err error) {
+	switch draw := rd.draw(2000); {
+	case draw == 0:
+		n, _ = nc.Write(p[:len(p)/2])
+		nc.Close()
 		return n, net.ErrClosed
+	case draw <= 20:
+		time.Sleep(time.Millisecond)
+	case draw <= 200:
+		if n, err = nc.Write(p[:rd.draw(len(p)+1)]); err != nil {
+			return n, err
+		}
+		runtime.Gosched()
 	}
-	return c.TCPConn.Write(p)
+	rest, err := nc.Write(p[n:])
+	return n + rest, err
 }
 
 // memory is a listener whose connections keep nothing: who writes waits for who reads.
 type memory struct {
+	rd     *round
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func newMemory() transport {
-	m := &memory{conns: make(chan net.Conn), closed: make(chan struct{})}
+func newMemory(rd *round) transport {
+	m := &memory{rd: rd, conns: make(chan net.Conn), closed: make(chan struct{})}
 	return transport{m, m.dial}
 }
 
@@ -142,7 +167,7 @@ func (m *memory) dial() (net.Conn, error) {
 func (m *memory) Accept() (net.Conn, error) {
 	select {
 	case nc := <-m.conns:
-		return nc, nil
+		return &faultyPipe{nc, m.rd}, nil
 	case <-m.closed:
 		return nil, net.ErrClosed
 	}
