@@ -384,12 +384,15 @@ func (o *out) splice() {
 	if o.off < o.ctlEnd {
 		return // a peer that pings and does not read gets no longer queue
 	}
+	begin := o.at // of the frame that is partly written
 	for o.at < o.off {
+		begin = o.at
 		o.at += frameAt(o.w.b[o.at:])
 	}
 	if o.at == o.off {
-		o.dropWritten() // or each ping would make it longer
+		begin = o.off
 	}
+	o.dropWritten(begin) // or each ping would make it longer
 	ctl := o.ctl.b
 	rest := len(o.w.b) - o.at
 	o.w = o.w.room(len(ctl))
@@ -404,11 +407,11 @@ func (o *out) splice() {
 	o.ctl = nil
 }
 
-// dropWritten forgets what is written of w. It ends with a frame.
-func (o *out) dropWritten() {
-	n := o.off
+// dropWritten forgets the first n bytes of w, which are written. They end with a frame.
+func (o *out) dropWritten(n int) {
 	o.w.b = append(o.w.b[:0], o.w.b[n:]...)
-	o.off, o.at = 0, 0
+	o.off -= n
+	o.at -= n
 	if o.feeds != nil {
 		o.feeds.dropped(n)
 	}

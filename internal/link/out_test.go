@@ -809,6 +809,36 @@ func TestPingsDoNotStarveData(t *testing.T) {
 	})
 }
 
+// TestPingsAmidFramesTakeNoMemory has a ping answered whenever a frame is written in part.
+func TestPingsAmidFramesTakeNoMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, f, st := stepwise(t, usual())
+		const count, size = 100, 120
+		message := numbered(0, 0, 100)
+		frame, pong := wire.FrameSize(len(message)), wire.FrameSize(size)
+		for range count {
+			s.Send(wire.Fin|wire.Binary, message, false)
+		}
+		st.grant(frame, frame) // alone; the others are written together
+		st.grant(frame/2, frame/2)
+		largest := 0
+		for range count - 3 {
+			pinged(f, size)
+			st.grant(frame+pong, frame+pong)
+			largest = max(largest, s.Writing())
+		}
+		if most := count*frame + 2*pong; largest > most {
+			t.Errorf("%d bytes are held for %d of own frames, want %d at the most", largest, count*frame, most)
+		}
+		s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+		st.finish(1 << 10)
+		if got := texts(f.until()); len(got) != count {
+			t.Errorf("got %d messages, want %d", len(got), count)
+		}
+	})
+}
+
 func TestCloseWith(t *testing.T) {
 	t.Parallel()
 	t.Run("behind queued data", func(t *testing.T) {
