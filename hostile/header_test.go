@@ -17,20 +17,14 @@ import (
 	"example.com/hail"
 )
 
-// TestHeaders holds what a handshake allocates against the bytes of its headers, twice, and as long as net/http allows.
-func TestHeaders(t *testing.T) {
-	const (
-		size = 1 << 20
-		// Bytes for each byte of the header, beside what any handshake allocates: a quoted value is made by doubling.
-		amplification = 16
-		any           = 256 << 10
-		headerTime    = 20 * time.Second // parsing that is not linear takes minutes
-	)
+// header is one of a handshake.
+type header struct{ name, value string }
+
+// longHeaders are of about so many bytes each.
+func longHeaders(size int) map[string]header {
 	const extensions, protocol = "Sec-Websocket-Extensions", "Sec-Websocket-Protocol"
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
-	s := &hail.Server{Options: hail.Options{Logger: quiet, Compression: true, Subprotocols: []string{"chat"},
-		Origins: []string{"*a*a*a*a*b.example", "https://*.example.com:*"}}}
-	for name, tc := range map[string]struct{ header, value string }{
+	return map[string]header{
 		"extensions":                    {extensions, fill("a,")},
 		"empty extensions":              {extensions, fill(",") + "a"},
 		"parameters":                    {extensions, "a" + fill(";b")},
@@ -52,10 +46,29 @@ func TestHeaders(t *testing.T) {
 		"an origin":                     {"Origin", "https://" + fill("a") + ".example.com"},
 		"an origin of labels":           {"Origin", "https://" + fill("a.") + "example"},
 		"a port":                        {"Origin", "https://example.com:" + fill("1")},
-	} {
+	}
+}
+
+// parser returns a server that looks at all of them.
+func parser() *hail.Server {
+	return &hail.Server{Options: hail.Options{Logger: quiet, Compression: true, Subprotocols: []string{"chat"},
+		Origins: []string{"*a*a*a*a*b.example", "https://*.example.com:*"}}}
+}
+
+// TestHeaders holds what a handshake allocates against the bytes of its headers, as long as net/http allows.
+func TestHeaders(t *testing.T) {
+	const (
+		size = 1 << 20
+		// Bytes for each byte of the header, beside what any handshake allocates: a quoted value is made by doubling.
+		amplification = 16
+		any           = 256 << 10
+		headerTime    = 20 * time.Second // parsing that is not linear takes minutes: see BenchmarkHeaders
+	)
+	s := parser()
+	for name, h := range longHeaders(size) {
 		t.Run(name, func(t *testing.T) {
 			r := request(t)
-			r.Header.Set(tc.header, tc.value)
+			r.Header.Set(h.name, h.value)
 			w := httptest.NewRecorder()
 			goroutines, before, start := runtime.NumGoroutine(), allocated(), time.Now()
 			s.ServeHTTP(w, r)
@@ -76,8 +89,25 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// BenchmarkHeaders shows that parsing is linear: a byte takes no longer where there are more.
+func BenchmarkHeaders(b *testing.B) {
+	s := parser()
+	for _, size := range []int{16 << 10, 128 << 10, 1 << 20} {
+		for name, h := range longHeaders(size) {
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				r := request(b)
+				r.Header.Set(h.name, h.value)
+				b.SetBytes(int64(size))
+				for b.Loop() {
+					s.ServeHTTP(httptest.NewRecorder(), r)
+				}
+			})
+		}
+	}
+}
+
 // request returns a legal handshake.
-func request(t *testing.T) *http.Request {
+func request(t testing.TB) *http.Request {
 	t.Helper()
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(handshake)))
 	if err != nil {
