@@ -173,7 +173,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	return s.cutAll(CauseShutdown, ctx.Err())
+	select {
+	case <-s.gate.empty(): // at the same time
+		return nil
+	default:
+		return s.cutAll(CauseShutdown, ctx.Err())
+	}
 }
 
 // Close ends the server at once: new requests get 503, every connection is cut without a close frame, and its
@@ -250,7 +255,7 @@ func (s *Server) cutAll(cause Cause, why error) error {
 	case <-timer.C:
 		running = s.gate.len()
 	}
-	cut += int(onTheWay.late.Load())
+	cut += int(onTheWay.late.Swap(0))
 	switch {
 	case running > 0 && why == nil:
 		return fmt.Errorf("hail: %d callbacks still run %v after their connections were cut", running, grace)

@@ -299,6 +299,13 @@ func TestShutdownCutsAHandshakeThatIsLate(t *testing.T) {
 		if got := p.WaitClose(); got.Code != hail.StatusAbnormalClosure {
 			t.Errorf("close frame: got %v, want none", got)
 		}
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 20 {
+			if err := s.Shutdown(over); err != nil {
+				t.Fatalf("Shutdown, when all is over: %v", err)
+			}
+		}
 	})
 }
 
