@@ -127,13 +127,18 @@ var (
 type PanicError struct {
 	Value any    // what the callback panicked with
 	Stack []byte // the stack of its goroutine, as [runtime/debug.Stack] prints it
+
+	opaque bool // Value is an error whose own methods panic
 }
 
 // Error returns a text with the panic's value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("hail: callback panicked: %v", e.Value) }
 
-// Unwrap returns the panic's value where it is an error, else nil.
+// Unwrap returns the panic's value where it is an error, and its own methods do not panic. Else it returns nil.
 func (e *PanicError) Unwrap() error {
+	if e.opaque {
+		return nil
+	}
 	err, _ := e.Value.(error)
 	return err
 }

@@ -120,21 +120,26 @@ func (c *Conn) called(done *bool, err *error) {
 	}
 }
 
-// checked returns err, or a *PanicError where err's own methods panic, as those of a nil pointer in an error may.
-func (c *Conn) checked(err error) (checked error) {
-	if err == nil {
-		return nil
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			checked = c.panicked(v)
+// checked returns err, or a *PanicError where err's own methods panic.
+func (c *Conn) checked(err error) error {
+	if err != nil {
+		if v := unsound(err); v != nil {
+			return c.panicked(v)
 		}
-	}()
+	}
+	return err
+}
+
+// unsound returns what err's own methods panic with, as those of a nil pointer in an error may: nil where they do not.
+func unsound(err error) (v any) {
+	defer func() { v = recover() }()
 	_ = err.Error()
 	errors.Is(err, ErrQueueFull)
 	errors.As(err, new(*PanicError))
+	errors.As(err, new(*stuckError))
+	isEndOf(nil, err)
 	chosenClose(err)
-	return err
+	return nil
 }
 
 // leaveCall ends what enter of calls has begun.
@@ -145,7 +150,8 @@ func (c *Conn) leaveCall() {
 // panicked makes a caught panic an error.
 func (c *Conn) panicked(v any) *PanicError {
 	c.server.stats.panics.Add(1)
-	return &PanicError{v, debug.Stack()}
+	err, ok := v.(error)
+	return &PanicError{Value: v, Stack: debug.Stack(), opaque: ok && unsound(err) != nil}
 }
 
 // report tells OnError, or the log.
@@ -183,13 +189,12 @@ func (c *Conn) callClose(info CloseInfo) {
 
 func (c *Conn) logError(err error) {
 	level := slog.LevelError
-	if _, ok := chosenClose(err); ok {
-		level = slog.LevelDebug // a close that was meant
-	}
 	attrs := []slog.Attr{slog.Uint64("conn", c.id), slog.String("err", err.Error())}
 	var p *PanicError
 	if errors.As(err, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+	} else if _, ok := chosenClose(err); ok {
+		level = slog.LevelDebug // a close that was meant
 	}
 	c.server.options.Logger.LogAttrs(c.values, level, "hail: error", attrs...)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -842,4 +843,73 @@ func TestOnCloseComesBehindAnOnErrorThatEndsItsGoroutine(t *testing.T) {
 		p.Write(message([]byte("half"))[:8])
 		checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusPolicyViolation, hail.CauseMessageTimeout, false)
 	})
+}
+
+// treacherous is an error whose own methods panic, as a nil pointer in an error does.
+type treacherous struct{}
+
+func (treacherous) Error() string { return "treacherous" }
+func (treacherous) Is(error) bool { panic("Is") }
+
+func TestPanicsWithErrorsWhoseMethodsPanicAreContained(t *testing.T) {
+	t.Parallel()
+	var missing *fs.PathError
+	for name, value := range map[string]error{"its Is": treacherous{}, "all": missing} {
+		for _, callback := range []string{"OnConnect", "OnMessage", "OnClose", "OnError"} {
+			for _, told := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, " ", callback, " ", told), func(t *testing.T) {
+					t.Parallel()
+					overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+						boom := func(in string) error {
+							if in == callback {
+								panic(value)
+							}
+							return io.EOF
+						}
+						errs, closed := make(chan error, 10), make(chan hail.CloseInfo, 1)
+						s := &hail.Server{Options: hail.Options{Logger: slog.New(slog.DiscardHandler), Compression: true}, Handler: hail.Handler{
+							OnConnect: func(*hail.Conn, *http.Request) error {
+								if callback == "OnConnect" {
+									boom("OnConnect")
+								}
+								return nil
+							},
+							OnMessage: func(*hail.Conn, hail.Message) error { return boom("OnMessage") },
+							OnClose: func(_ *hail.Conn, info hail.CloseInfo) {
+								closed <- info
+								boom("OnClose")
+							},
+						}}
+						if told {
+							s.OnError = func(_ *hail.Conn, err error) {
+								errs <- err
+								boom("OnError")
+							}
+						}
+						p := hailtest.Dial(t, s, "/", opts...)
+						if callback != "OnConnect" {
+							p.Send(hail.Text("go"))
+						}
+						if got := p.WaitClose(); got.Code != hail.StatusInternalError {
+							t.Errorf("got %v, want 1011", got)
+						}
+						info := await(t, "OnClose", closed, time.Hour)
+						var panicked *hail.PanicError
+						if inFirst := callback == "OnConnect" || callback == "OnMessage"; inFirst != errors.As(info.Err, &panicked) {
+							t.Errorf("got %+v", info)
+						} else if inFirst && panicked.Value != any(value) {
+							t.Errorf("got the panic's value %v, want %v", panicked.Value, value)
+						}
+						if told && len(errs) == 0 {
+							t.Error("OnError was not called")
+						}
+						synctest.Wait()
+						if want := map[bool]uint64{true: 1}[callback != "OnError" || told]; s.Stats().Panics != want {
+							t.Errorf("Stats.Panics: got %d, want %d", s.Stats().Panics, want)
+						}
+					})
+				})
+			}
+		}
+	}
 }
