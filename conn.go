@@ -255,13 +255,14 @@ func (c *Conn) receive(in link.Message) {
 		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: message", slog.Uint64("conn", c.id),
 			slog.String("type", m.Type.String()), slog.Int("bytes", len(m.Data)))
 	}
+	if !c.calls.enter() {
+		return // the server shuts down, or the connection is over
+	}
 	if s.options.MessageRate > 0 && !c.rate.take(s.clock.Real(), s.options.MessageRate, s.options.MessageBurst) {
+		c.leaveCall()
 		c.fail(CloseInfo{Code: StatusPolicyViolation, Reason: "too many messages", Cause: CauseMessageRate,
 			Err: fmt.Errorf("hail: more than %v messages a second (Options.MessageRate)", s.options.MessageRate)}, false)
 		return
-	}
-	if !c.calls.enter() {
-		return // the server shuts down
 	}
 	c.shard.received.Add(1)
 	if err := c.callMessage(m); err != nil {

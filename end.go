@@ -14,6 +14,7 @@ import (
 
 var (
 	errNoAnswer    = errors.New("hail: the peer's close frame did not come")
+	errNotWritable = errors.New("hail: connection lost: nothing can be written")
 	errNotSent     = errors.New("hail: the close frame could not be written")
 	errTransport   = errors.New("hail: connection lost")
 	errPongMissing = errors.New("hail: no answer to a ping (Options.PongTimeout)")
@@ -23,9 +24,10 @@ var (
 
 // ending is what is known of a connection's end.
 type ending struct {
-	info CloseInfo
-	late error // for OnError, where no callback could run at the time
-	cut  bool  // cut was called: who cuts all counts each once
+	info    CloseInfo
+	late    error // for OnError, where no callback could run at the time
+	trouble error // what has gone wrong since, unless the close handshake was completed all the same
+	cut     bool  // cut was called: who cuts all counts each once
 }
 
 // begin notes why the connection ends, and reports whether it was the first to.
@@ -74,7 +76,7 @@ func (c *Conn) fail(info CloseInfo, half bool) {
 func (c *Conn) blame(cause Cause, why error) {
 	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {
 		c.mu.Lock()
-		or(&c.ending.info.Err, why)
+		or(&c.ending.trouble, why)
 		c.mu.Unlock()
 	}
 }
@@ -82,6 +84,7 @@ func (c *Conn) blame(cause Cause, why error) {
 // lose ends a connection whose peer takes nothing, or is silent, and may be closing already.
 func (c *Conn) lose(cause Cause, why error) {
 	c.blame(cause, why)
+	c.calls.shut()
 	c.endContext()
 	after := c.server.options.WriteTimeout
 	if after < 0 {
@@ -113,10 +116,11 @@ func (c *Conn) cut(cause Cause, why error) bool {
 	c.ending.cut = true
 	c.mu.Unlock()
 	c.cutLink()
-	return first && !c.isDone.Load()
+	return first && !c.isDone.Load() && !(c.link.CloseSent() && c.link.PeerClosed())
 }
 
 func (c *Conn) cutLink() {
+	c.calls.shut() // what was read is for nobody
 	c.endContext()
 	c.link.Cut()
 }
@@ -159,18 +163,19 @@ func (c *Conn) hangup(err error) {
 
 // callbackFailed ends a connection with the error of OnConnect or OnMessage.
 func (c *Conn) callbackFailed(err error) {
-	if isEndOf(c, err) {
-		return // whatever ends the connection tells why
-	}
-	if errors.Is(err, ErrQueueFull) && c.stalled(err) {
-		c.lose(CauseWriteTimeout, errNoProgress)
-		return // it was only a matter of who noticed first
-	}
 	info := CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CauseCallback, Err: err}
 	var panicked *PanicError
-	if errors.As(err, &panicked) {
+	switch chosen, isChosen := chosenClose(err); {
+	case errors.As(err, &panicked):
 		info.Cause = CausePanic
-	} else if chosen, ok := chosenClose(err); ok && sendable(chosen.Code) {
+	case isEndOf(c, err):
+		// Whatever ends the connection tells why. Where only its writes have failed so far it is read to its end, for nobody.
+		c.calls.shut()
+		return
+	case errors.Is(err, ErrQueueFull) && c.stalled(err):
+		c.lose(CauseWriteTimeout, errNoProgress)
+		return // it was only a matter of who noticed first
+	case isChosen && sendable(chosen.Code):
 		info.Code, info.Reason = chosen.Code, wire.CutReason(chosen.Reason)
 	}
 	c.fail(info, false)
@@ -282,6 +287,9 @@ func (c *Conn) conclude() (CloseInfo, error) {
 			Err: fmt.Errorf("%w: %w", errTransport, io.EOF)}}
 	}
 	info := &c.ending.info
+	if !sent || !received {
+		or(&info.Err, c.ending.trouble)
+	}
 	switch {
 	case !sent && !received:
 		info.Code, info.Reason = StatusAbnormalClosure, ""

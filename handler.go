@@ -53,23 +53,23 @@ var errGoexit = errors.New("hail: callback ended its goroutine (runtime.Goexit)"
 // turnstile says whether a callback runs, and what has to happen when it returns.
 type turnstile struct{ v atomic.Int32 }
 
-const (
-	callFree int32 = 0
-	callShut int32 = 1 // no callback may start any more
-)
+const callFree int32 = 0
 
-// Bits while a callback runs.
 const (
-	callRuns int32 = 1 << (iota + 1)
-	callDrains
+	callShut   int32 = 1 << iota // no callback may start any more
+	callRuns                     // one runs
+	callDrains                   // it is the last
 )
 
 func (t *turnstile) enter() bool { return t.v.CompareAndSwap(callFree, callRuns) }
 
 // leave returns the bits that were set meanwhile.
-func (t *turnstile) leave() int32 { return t.v.Swap(callFree) }
+func (t *turnstile) leave() int32 { return t.v.And(callShut) }
 
 func (t *turnstile) running() bool { return t.v.Load()&callRuns != 0 }
+
+// shut lets no further callback start.
+func (t *turnstile) shut() { t.v.Or(callShut) }
 
 // drain lets no further callback start, and reports whether none runs: else the one that does
 // finds callDrains when it leaves. A second drain does nothing.
@@ -77,7 +77,7 @@ func (t *turnstile) drain() bool {
 	for {
 		v := t.v.Load()
 		switch {
-		case v == callShut || v&callDrains != 0:
+		case v&(callShut|callDrains) != 0:
 			return false
 		case v == callFree && t.v.CompareAndSwap(v, callShut):
 			return true

@@ -913,3 +913,86 @@ func TestPanicsWithErrorsWhoseMethodsPanicAreContained(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingFollowsACallbacksError has a callback return the error of Send to a peer whose connection takes nothing more but
+// has messages yet.
+func TestNothingFollowsACallbacksError(t *testing.T) {
+	t.Parallel()
+	for _, callback := range []string{"OnConnect", "OnMessage"} {
+		t.Run(callback, func(t *testing.T) {
+			t.Parallel()
+			overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				var nc *brokenConn
+				wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
+					nc = &brokenConn{Conn: inner}
+					return nc
+				})
+				calls, refused := 0, 0
+				open, broken := make(chan struct{}), make(chan struct{})
+				fail := func(c *hail.Conn, in string) error {
+					if in != callback {
+						return nil
+					}
+					if refused == 0 {
+						close(open)
+						<-broken
+					}
+					for {
+						if err := c.Send(hail.Text("hello")); err != nil {
+							refused++
+							return err
+						}
+						time.Sleep(10 * time.Millisecond)
+					}
+				}
+				h, e := observed(hail.Handler{
+					OnConnect: func(c *hail.Conn, _ *http.Request) error { return fail(c, "OnConnect") },
+					OnMessage: func(c *hail.Conn, _ hail.Message) error {
+						calls++
+						return fail(c, "OnMessage")
+					},
+				})
+				const timeout = 3 * time.Second
+				s := &hail.Server{Handler: h, Options: noPings(hail.Options{CloseTimeout: timeout, WriteTimeout: time.Hour})}
+				p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), wrap)...)
+				message := hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes()
+				p.Write(bytes.Repeat(message, 10))
+				<-open
+				nc.broken.Store(true)
+				close(broken)
+				start := time.Now()
+				for time.Since(start) < timeout-time.Second { // it is not silent
+					time.Sleep(time.Second / 4)
+					p.Write(message)
+				}
+				info := await(t, "OnClose", e.closed, time.Hour)
+				checkDelay(t, "OnClose", start, timeout)
+				checkClosed(t, info, hail.StatusAbnormalClosure, hail.CausePeerGone, false)
+				checkNames(t, info.Err, "nothing can be written")
+				if want := map[string]int{"OnMessage": 1}[callback]; calls != want {
+					t.Errorf("OnMessage was called %d times, want %d", calls, want)
+				}
+				if len(e.errs) > 0 {
+					t.Errorf("OnError was told %v", <-e.errs)
+				}
+			})
+		})
+	}
+}
+
+func TestPanicWithTheConnectionsEndIsTold(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error {
+			c.Close(hail.StatusNormalClosure, "")
+			panic(c.Send(m))
+		}})
+		p := hailtest.Dial(t, &hail.Server{Handler: h, Options: hail.Options{Compression: true}}, "/", opts...)
+		p.Send(hail.Text("go"))
+		var panicked *hail.PanicError
+		if err := await(t, "OnError", e.errs, ample); !errors.As(err, &panicked) {
+			t.Errorf("OnError: got %v, want the panic", err)
+		}
+		checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CauseClosed, true)
+	})
+}

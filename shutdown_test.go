@@ -4,6 +4,7 @@ package hail_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -337,4 +338,31 @@ func TestSecondShutdownObeysItsContext(t *testing.T) {
 		}
 	}
 	close(finish)
+}
+
+// TestNothingBeginsOnceItIsCut has Close called in the first of many callbacks.
+func TestNothingBeginsOnceItIsCut(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		calls := 0
+		running := make(chan struct{})
+		h, e := observed(hail.Handler{OnMessage: func(*hail.Conn, hail.Message) error {
+			if calls++; calls == 1 {
+				close(running)
+			}
+			time.Sleep(time.Second)
+			return nil
+		}})
+		s := &hail.Server{Handler: h, Options: hail.Options{Compression: true}}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
+		p.Write(bytes.Repeat(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes(), 100))
+		<-running
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		await(t, "OnClose", e.closed, time.Nanosecond)
+		if calls != 1 {
+			t.Errorf("OnMessage was called %d times, want once", calls)
+		}
+	})
 }

@@ -149,13 +149,16 @@ func (c *Conn) check(now time.Duration) {
 		c.checkCall(now)
 	case s.over(now, sent, c.closeTimeout()):
 		why := errNoAnswer
-		if !c.link.CloseSent() {
+		switch {
+		case !c.isEnding():
+			why = errNotWritable
+		case !c.link.CloseSent():
 			why = errNotSent
 		}
 		if c.pulse.behind() {
-			c.lose(CauseClosed, why)
+			c.lose(CausePeerGone, why)
 		} else {
-			c.cut(CauseClosed, why)
+			c.cut(CausePeerGone, why)
 		}
 	case t.Closing.Get() != 0:
 	case s.over(now, t.Message.Get(), o.MessageTimeout):
@@ -174,7 +177,7 @@ func (c *Conn) checkCall(now time.Duration) {
 		or(&c.pulse.closed, sent)
 		t.CloseSent.Set(now) // the answer may be there; it is looked for behind the callback
 		if c.server.over(now, c.pulse.closed, c.server.options.CloseTimeout) {
-			c.endContext() // the callback may be waiting for that
+			c.hangup(errNotWritable) // the callback may be waiting for that
 		}
 	}
 	if c.link.HungUp() {

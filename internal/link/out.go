@@ -304,10 +304,8 @@ func (c *Conn) flushedLocked() {
 		o.quiet = nil
 	}
 	if o.err != nil {
-		if o.ending {
-			// A transport that has failed is mostly read to its end soon, but not where only its writes have.
-			c.Stamps.CloseSent.Start(c.cfg.Clock.Now())
-		}
+		// A transport that has failed is mostly read to its end soon, but not where only its writes have.
+		c.Stamps.CloseSent.Start(c.cfg.Clock.Now())
 		if o.eof {
 			o.after = c.end
 		}
