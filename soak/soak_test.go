@@ -54,11 +54,14 @@ func soak(t *testing.T, seed uint64, during time.Duration) {
 	sum := result{}
 	n := 0
 	for ; n == 0 || n < *rounds || *rounds == 0 && time.Since(start) < during; n++ {
-		again := fmt.Sprintf("go test -tags hailfault ./soak -seed %d -rounds 1 -conns %d -atonce %d", seed+uint64(n), *conns, *atOnce)
+		again := fmt.Sprintf("go test"+race+" -tags hailfault ./soak -seed %d -rounds 1 -conns %d -atonce %d", seed+uint64(n), *conns, *atOnce)
 		watchdog := time.AfterFunc(20*patience, func() {
 			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 			panic("the round does not end; again with: " + again)
 		})
+		if *length > 0 || *rounds > 0 {
+			fmt.Fprintf(os.Stderr, "round %d, seed %d\n", n+1, seed+uint64(n)) // for where the process ends
+		}
 		res := play(seed+uint64(n), *conns, *atOnce)
 		watchdog.Stop()
 		if len(res.wrong) > 0 {

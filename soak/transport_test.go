@@ -110,8 +110,10 @@ func (c *faultyPipe) Write(p []byte) (int, error) { return c.rd.writeTo(c.Conn, 
 func (rd *round) readFrom(nc net.Conn, p []byte) (int, error) {
 	switch rd.draw(2000) {
 	case 0:
+		rd.faults.Add(1)
 		nc.Close()
 	case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10:
+		rd.faults.Add(1)
 		time.Sleep(time.Millisecond)
 		p = p[:min(len(p), 1)]
 	default:
@@ -126,12 +128,15 @@ func (rd *round) readFrom(nc net.Conn, p []byte) (int, error) {
 func (rd *round) writeTo(nc net.Conn, p []byte) (n int, err error) {
 	switch draw := rd.draw(2000); {
 	case draw == 0:
+		rd.faults.Add(1)
 		n, _ = nc.Write(p[:len(p)/2])
 		nc.Close()
 		return n, net.ErrClosed
 	case draw <= 20:
+		rd.faults.Add(1)
 		time.Sleep(time.Millisecond)
 	case draw <= 200:
+		rd.faults.Add(1)
 		if n, err = nc.Write(p[:rd.draw(len(p)+1)]); err != nil {
 			return n, err
 		}
