@@ -15,9 +15,10 @@ import (
 	"example.com/hail"
 )
 
-func (rd *round) onConnect(c *hail.Conn, r *http.Request) error {
+func (rd *round) onConnect(c *hail.Conn, r *http.Request) (err error) {
 	f := rd.fate(strings.TrimPrefix(r.URL.Path, "/"))
 	defer f.enter("OnConnect")()
+	defer func() { f.returned(err) }()
 	c.SetState(f)
 	f.mu.Lock()
 	f.known, f.conn = true, weak.Make(c)
@@ -82,7 +83,7 @@ func (rd *round) onError(c *hail.Conn, err error) {
 	}
 }
 
-func (rd *round) onMessage(c *hail.Conn, m hail.Message) error {
+func (rd *round) onMessage(c *hail.Conn, m hail.Message) (err error) {
 	f, ok := c.State().(*fate)
 	if !ok {
 		rd.mu.Lock()
@@ -91,6 +92,7 @@ func (rd *round) onMessage(c *hail.Conn, m hail.Message) error {
 		return nil
 	}
 	defer f.enter("OnMessage")()
+	defer func() { f.returned(err) }()
 	rd.opened(f)
 	command := f.called(m)
 	switch command {

@@ -36,6 +36,7 @@ type fate struct {
 	known    bool // OnConnect was called
 	conn     weak.Pointer[hail.Conn]
 	received int                 // of the client's messages, in order
+	refused  bool                // a callback has returned an error: the rest of them is dropped
 	kept     []kept              // of them, those that were kept
 	sent     map[string][]places // by stream: those for which Send returned nil, and one that is being sent
 	topics   map[string]*following
@@ -183,6 +184,13 @@ func (f *fate) precedes(fo *following, n, span int, stream string, seq int) {
 	}
 }
 
+// returned notes what a callback has returned.
+func (f *fate) returned(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused = f.refused || err != nil
+}
+
 // called notes a message that OnMessage was called with, and returns its command.
 func (f *fate) called(m hail.Message) string {
 	f.mu.Lock()
@@ -193,6 +201,9 @@ func (f *fate) called(m hail.Message) string {
 		f.complain("%v", err)
 	case stream != f.name || seq != f.received || m.Type != typeOf(seq):
 		f.complain("got %v message %d of %s, want message %d of %s", m.Type, seq, stream, f.received, f.name)
+	}
+	if f.refused {
+		f.complain("message %d was handled behind a callback's error", seq)
 	}
 	f.received++
 	if !f.rd.server.ReuseBuffers && len(f.kept) < 3 {
@@ -293,7 +304,7 @@ func (f *fate) judgeReceived() {
 	}
 	byPeer := f.info.Cause == hail.CausePeerClosed ||
 		f.info.Cause == hail.CausePeerGone && f.orderly && !f.failed && !f.rd.resets && errors.Is(f.info.Err, io.EOF)
-	if byPeer && f.received < f.whole {
+	if byPeer && !f.refused && f.received < f.whole {
 		f.complain("ended by the client (%+v) behind %d messages, of which %d were received", f.info, f.whole, f.received)
 	}
 }
