@@ -63,6 +63,27 @@ func TestCloseFrames(t *testing.T) {
 			}
 		}
 	})
+	shows(t, "7.4 every code up to 5100", func(t *testing.T) {
+		t.Parallel()
+		const last, some = 5100, 100 // at a time: a bubble keeps all that has been in it
+		for from := 0; from <= last; from += some {
+			synctest.Test(t, func(t *testing.T) {
+				server, closed := echo(hail.Options{})
+				for code := from; code < from+some; code++ {
+					p := hailtest.Dial(t, server, "/", hailtest.Raw(), hailtest.Timeout(time.Hour))
+					p.Write(closeWith(string(binary.BigEndian.AppendUint16(nil, uint16(code)))).Bytes())
+					want := hail.StatusProtocolError
+					if legalCode(code) {
+						want = hail.StatusCode(code)
+					}
+					if f := p.ReadFrame(); f.Opcode != hailtest.OpClose || f.CloseError().Code != want {
+						t.Errorf("%d: got %v, want a close frame with %d", code, f, want)
+					}
+					<-closed
+				}
+			})
+		}
+	})
 	shows(t, "5.5.1 payloads", func(t *testing.T) {
 		t.Parallel()
 		for name, s := range map[string]script{

@@ -45,7 +45,10 @@ var rowsOf = map[string]int{
 	"7692 5.1 preference":                       2,
 	"7692 7 offers that can be honoured":        2,
 	"7692 7.1.2.1 no reference past the window": 2,
-	"7692 7.2.2 messages of every shape":        3,
+	"4.2.2 nothing behind a refused handshake is taken for a request": 2,
+	"5.2 unknown opcodes":                2,
+	"8.1 text that is not UTF-8":         2,
+	"7692 7.2.2 messages of every shape": 4,
 }
 
 // suite is all tests, and the page.

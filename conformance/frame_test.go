@@ -83,13 +83,16 @@ func TestFrames(t *testing.T) {
 				f := control(op, "")
 				f.RSV1, f.RSV2, f.RSV3 = bits&1 != 0, bits&2 != 0, bits&4 != 0
 				t.Run(f.String(), violates(echoed, first, f).play)
-				f.Opcode = hailtest.OpContinuation
-				t.Run(f.String()+" after "+op.String(), violates(nil, fragments(hailtest.OpText, "a", "b")[0], f).play)
-				if bits > 1 && op < hailtest.OpClose {
-					f.Opcode = op
+				c := f
+				c.Opcode = hailtest.OpContinuation
+				behind := violates(nil, fragments(hailtest.OpText, "a", "b")[0], c)
+				t.Run(c.String()+" after "+op.String(), behind.play)
+				if bits > 1 { // the other is permessage-deflate's
 					s := violates(echoed, first, f)
 					s.opts, s.offer = compression, offer
 					t.Run(f.String()+" with permessage-deflate", s.play)
+					behind.opts, behind.offer = compression, offer
+					t.Run(c.String()+" after "+op.String()+" with permessage-deflate", behind.play)
 				}
 			}
 		}

@@ -285,7 +285,7 @@ func isLegal(r *http.Request) bool {
 	}
 	lines := func(name string, re *regexp.Regexp) bool {
 		return !slices.ContainsFunc(r.Header[name], func(v string) bool { return !re.MatchString(v) && strings.Trim(v, " \t,") != "" }) &&
-			(len(r.Header[name]) == 0 || strings.Trim(strings.Join(r.Header[name], ""), " \t,") != "")
+			(len(r.Header[name]) == 0 || strings.Trim(strings.Join(r.Header[name], ""), " \t,") != "") && parts(r.Header[name]) <= maxParts
 	}
 	whole := (r.URL.Scheme == "http" || r.URL.Scheme == "https") && r.URL.Host != ""
 	return r.Method == "GET" && (strings.HasPrefix(r.RequestURI, "/") || whole) && r.ProtoMajor == 1 && r.ProtoMinor >= 1 && r.Host != "" &&
@@ -295,11 +295,25 @@ func isLegal(r *http.Request) bool {
 		r.ContentLength == 0 && len(r.TransferEncoding) == 0
 }
 
+// maxParts is how many parts a list may have.
+const maxParts = 100
+
+// parts counts what is between commas and semicolons.
+func parts(lists []string) (n int) {
+	for _, part := range strings.FieldsFunc(strings.Join(lists, ","), func(r rune) bool { return r == ',' || r == ';' }) {
+		if strings.Trim(part, " \t") != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // FuzzHandshake sends a server arbitrary bytes. Its answer has to be one legal response, 101 to a legal
 // handshake and to nothing else, and nothing may be left behind.
 func FuzzHandshake(f *testing.F) {
 	for _, seed := range []string{
 		with("x"), with("GET", "POST /chat HTTP/1.1"), with("GET", "GET * HTTP/1.1"), with("GET", "GET ws://a/ HTTP/1.1"), with("GET", "GET /chat HTTP/1.0"), with("Host"), with("Upgrade", "Upgrade: h2c, WebSocket"),
+		with("x", "Sec-WebSocket-Protocol: "+strings.Repeat("a,", 120)), with("x", "Sec-WebSocket-Extensions: a"+strings.Repeat(";b", 120)),
 		with("Connection", "Connection: keep-alive", "Connection: upgrade"), with("x", "Sec-WebSocket-Protocol: chat, v2", "Sec-WebSocket-Protocol: v3"),
 		with("x", `Sec-WebSocket-Extensions: foo; a="\b", permessage-deflate; server_max_window_bits=10; client_max_window_bits`),
 		with("x", "Content-Length: 3") + "abc", with("x", "Transfer-Encoding: chunked") + "0\r\n\r\n", with("x", "Expect: 100-continue"),
