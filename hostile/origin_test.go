@@ -38,6 +38,8 @@ func TestCrossOrigins(t *testing.T) {
 		"file of the host":    "file://app.example.com",
 		"scheme":              "http://app.example.com",
 		"another scheme":      "javascript://app.example.com",
+		"scheme, same port":   "http://app.example.com:443",
+		"another, same port":  "javascript://app.example.com:443",
 		"no scheme":           "app.example.com",
 		"trailing dot":        "https://app.example.com.",
 		"path":                "https://app.example.com/",
