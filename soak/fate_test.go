@@ -248,18 +248,29 @@ func (f *fate) judge(calm bool) []string {
 	// In memory who writes waits for who reads, and sees no progress until all of a chunk is read: messages by the hundred.
 	stuck := f.info.Cause == hail.CauseWriteTimeout && f.rd.kind != "memory"
 	if (stuck || f.info.Cause == hail.CausePingTimeout) && f.onTime() {
-		f.complain("%v, but the client has read and answered all the time", f.info)
+		o := &f.rd.server.Options
+		f.complain("%v, but the client has read and answered all the time; goroutines were late by %v at most, WriteTimeout is %v, PongTimeout %v",
+			f.info, f.lateBy(), o.WriteTimeout, o.PongTimeout)
 	}
 	return f.wrong
 }
 
 // onTime reports whether the client has read and answered all the time, and the process had the time for that at the end: a ping
-// takes several goroutines to be answered.
+// takes several goroutines to be answered, and what is written by a goroutine of its own goes in many pieces, of which none counts
+// before the last.
 func (f *fate) onTime() bool {
-	const goroutines = 8
+	goroutines := time.Duration(8)
+	if f.rd.kind != "epoll" {
+		goroutines = 32
+	}
 	o := &f.rd.server.Options
-	from := f.ended.Add(-max(o.PingInterval, 0) - o.PongTimeout - o.WriteTimeout)
-	return f.ends > 0 && !f.stalled && !f.deaf && f.rd.lateness.most(from, f.ended) < min(o.PongTimeout, o.WriteTimeout)/goroutines
+	return f.ends > 0 && !f.stalled && !f.deaf && f.lateBy() < min(o.PongTimeout, o.WriteTimeout)/goroutines
+}
+
+// lateBy is how late goroutines came at most when its timeouts were running.
+func (f *fate) lateBy() time.Duration {
+	o := &f.rd.server.Options
+	return f.rd.lateness.most(f.ended.Add(-max(o.PingInterval, 0)-o.PongTimeout-o.WriteTimeout), f.ended)
 }
 
 // settled reports whether the connection has nothing to wait for, now that nothing is published any more, and how many
