@@ -12,7 +12,7 @@ import (
 )
 
 // Options are a Server's limits and policies. The zero value of each field stands for its default, a negative number
-// or duration turns the limit off. They are read once, by the Server's first request, publish, Shutdown or Close.
+// or duration turns the limit off. They are read once, by the Server's first request, publish, Topics, Shutdown or Close.
 type Options struct {
 	// Origins are the origins, besides the request's own host, from which browsers may connect
 	// (RFC 6455 section 10.2). A pattern is a host, such as "example.com" or "*.example.com:8443",
@@ -109,7 +109,8 @@ type Options struct {
 
 	// CloseTimeout is how long the peer's close frame is waited for once the peer could have read ours, before the
 	// connection is cut (RFC 6455 section 7.1.1). While what lies before ours is on its way to the peer, WriteTimeout
-	// counts, should it be longer. Negative: for ever. Default: 5 s.
+	// counts, should it be longer. A connection of which only writes have failed is read for as long too. Negative: for ever.
+	// Default: 5 s.
 	CloseTimeout time.Duration
 
 	// Logger gets connections and messages (not their content) at Debug, refused requests at Warn, and at

@@ -20,7 +20,7 @@ import (
 
 // Server is an [http.Handler] that makes each request a WebSocket connection and runs its callbacks.
 //
-// Its zero value is ready. Its fields are read once, by the first request, publish, Shutdown or Close: later changes have
+// Its zero value is ready. Its fields are read once, by the first request, publish, Topics, Shutdown or Close: later changes have
 // no effect, and a Server may not be copied after that. All methods may be called from any goroutine.
 type Server struct {
 	Handler // the callbacks
