@@ -115,9 +115,9 @@ func TestLoggerLevels(t *testing.T) {
 			p.Vanish()
 			c.Close(hail.StatusNormalClosure, reason)
 		}, ""},
-		"closed by the server":  {func(_ *testing.T, _ *hailtest.Peer, c *hail.Conn) { c.Close(hail.StatusNormalClosure, reason) }, ""},
-		"an error of OnMessage": {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) { p.Send(hail.Text("error " + content)) }, "callback failed"},
-		"a panic of OnMessage":  {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) { p.Send(hail.Text("panic " + content)) }, "callback panicked"},
+		"closed by the server":      {func(_ *testing.T, _ *hailtest.Peer, c *hail.Conn) { c.Close(hail.StatusNormalClosure, reason) }, ""},
+		"an error of OnMessage":     {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) { p.Send(hail.Text("error " + content)) }, "callback failed"},
+		"a panic of OnMessage":      {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) { p.Send(hail.Text("panic " + content)) }, "callback panicked"},
 		"a panic with a CloseError": {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) { p.Send(hail.Text("close")) }, "callback panicked"},
 		"a message that is longer": {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) {
 			p.Write(message([]byte(strings.Repeat(content, 100))))
