@@ -198,6 +198,7 @@ func (c *Conn) open(r *http.Request) {
 	c.known = true
 	if err := c.callConnect(r); err != nil {
 		c.callbackFailed(err)
+		c.afterCall()
 		return
 	}
 	// Before it counts as open: whoever sees it so may broadcast. Either the first broadcast sees that it opens,

@@ -25,9 +25,10 @@ var (
 // ending is what is known of a connection's end.
 type ending struct {
 	info    CloseInfo
-	late    error // for OnError, where no callback could run at the time
-	trouble error // what has gone wrong since, unless the close handshake was completed all the same
-	cut     bool  // cut was called: who cuts all counts each once
+	said    CloseInfo // its code and reason are the close frame's; 1006 where none is sent
+	late    error     // for OnError, where no callback could run at the time
+	trouble error     // what has gone wrong since, unless the close handshake was completed all the same
+	cut     bool      // cut was called: who cuts all counts each once
 }
 
 // begin notes why the connection ends, and reports whether it was the first to.
@@ -42,11 +43,12 @@ func (c *Conn) beginLate(info CloseInfo, late error) bool {
 	if c.ending != nil {
 		return false
 	}
+	said := info
 	var gone *endError
 	if byServer := info.Cause == CauseShutdown || info.Cause == CauseServerClosed; byServer && errors.As(c.gone, &gone) {
 		info = gone.info // the peer went first, and the context has said so
 	}
-	c.ending = &ending{info: info, late: late}
+	c.ending = &ending{info: info, said: said, late: late}
 	return true
 }
 
@@ -63,15 +65,33 @@ func (c *Conn) end(info CloseInfo) bool {
 func (c *Conn) sendClose(info CloseInfo, frame link.CloseFrame) {
 	frame.Code, frame.Reason = int(info.Code), info.Reason
 	if !c.link.CloseWith(frame) && !c.link.Closing() {
-		c.link.Cut() // nothing can be written any more
+		c.cutLink() // nothing can be written any more
 	}
+}
+
+// follow does what another goroutine that has begun to end the connection may not have come to: until the close frame is queued
+// what is read would be taken for messages.
+func (c *Conn) follow(frame link.CloseFrame) {
+	if c.link.Closing() {
+		return
+	}
+	c.mu.Lock()
+	said := c.ending.said
+	c.mu.Unlock()
+	if said.Code == StatusAbnormalClosure {
+		c.cutLink()
+		return
+	}
+	c.sendClose(said, frame)
 }
 
 // fail ends a connection with an error: OnError, then the close. It belongs to the callbacks' goroutine.
 func (c *Conn) fail(info CloseInfo, half bool) {
-	if c.begin(info) {
-		// Deferred, for an OnError that ends its goroutine.
-		defer c.sendClose(info, link.CloseFrame{Drop: true, Half: half})
+	// Deferred, for an OnError that ends its goroutine.
+	if frame := (link.CloseFrame{Drop: true, Half: half}); c.begin(info) {
+		defer c.sendClose(info, frame)
+	} else {
+		defer c.follow(frame)
 	}
 	c.report(info.Err)
 }
@@ -167,6 +187,7 @@ func (c *Conn) hangup(err error) {
 
 // callbackFailed ends a connection with the error of OnConnect or OnMessage.
 func (c *Conn) callbackFailed(err error) {
+	defer c.calls.shut() // behind OnError
 	info := CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CauseCallback, Err: err}
 	var panicked *PanicError
 	switch chosen, isChosen := chosenClose(err); {
@@ -174,7 +195,6 @@ func (c *Conn) callbackFailed(err error) {
 		info.Cause = CausePanic
 	case isEndOf(c, err):
 		// Whatever ends the connection tells why. Where only its writes have failed so far it is read to its end, for nobody.
-		c.calls.shut()
 		return
 	case errors.Is(err, ErrQueueFull) && c.stalled(err):
 		c.lose(CauseWriteTimeout, errNoProgress)
@@ -200,8 +220,12 @@ func (c *Conn) isEnding() bool {
 
 // violated ends a connection whose peer broke the protocol or the read limit.
 func (c *Conn) violated(v *link.Violation) {
-	if c.isEnding() {
-		c.violatedLate(v)
+	switch {
+	case c.isEnding():
+		c.follow(link.CloseFrame{Half: v.Lost})
+		return
+	case c.calls.isShut():
+		c.cut(CausePeerGone, errNotWritable) // what is wrong is for nobody, as all that comes
 		return
 	}
 	info := CloseInfo{Code: StatusCode(v.Code), Reason: v.Reason, Cause: CauseProtocol, Err: fmt.Errorf("hail: %w", v.Err)}
@@ -209,21 +233,6 @@ func (c *Conn) violated(v *link.Violation) {
 		info.Cause = CauseReadLimit
 	}
 	c.fail(info, v.Lost)
-}
-
-// violatedLate leaves a connection that another goroutine ends just now to its end, as what is read after our close frame does.
-func (c *Conn) violatedLate(v *link.Violation) {
-	c.mu.Lock()
-	info := c.ending.info
-	c.mu.Unlock()
-	switch {
-	case c.link.PeerClosed(): // right or wrong: the link ends when it has written ours
-	case info.Code == StatusAbnormalClosure:
-		c.cutLink() // as whoever ends it is about to
-	default:
-		// That one may not have come to the close frame, and until then what follows would be taken for messages.
-		c.sendClose(info, link.CloseFrame{Half: v.Lost})
-	}
 }
 
 // peerClosed answers the peer's close frame, or has its answer.
@@ -240,6 +249,8 @@ func (c *Conn) peerClosed(p *link.PeerClose) {
 	c.endContext()
 	if first {
 		c.sendClose(CloseInfo{Code: StatusCode(p.Code)}, link.CloseFrame{})
+	} else {
+		c.follow(link.CloseFrame{})
 	}
 }
 

@@ -71,15 +71,15 @@ func (t *turnstile) running() bool { return t.v.Load()&callRuns != 0 }
 // shut lets no further callback start.
 func (t *turnstile) shut() { t.v.Or(callShut) }
 
+func (t *turnstile) isShut() bool { return t.v.Load()&callShut != 0 }
+
 // drain lets no further callback start, and reports whether none runs: else the one that does
-// finds callDrains when it leaves. A second drain does nothing.
+// finds callDrains when it leaves.
 func (t *turnstile) drain() bool {
 	for {
 		v := t.v.Load()
 		switch {
-		case v&(callShut|callDrains) != 0:
-			return false
-		case v == callFree && t.v.CompareAndSwap(v, callShut):
+		case v&callRuns == 0 && t.v.CompareAndSwap(v, callShut):
 			return true
 		case v&callRuns != 0 && t.v.CompareAndSwap(v, v|callDrains):
 			return false

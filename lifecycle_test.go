@@ -1021,6 +1021,130 @@ func TestNothingFollowsACallbacksError(t *testing.T) {
 	}
 }
 
+// mute dials, and returns what has the server's writes fail from now on.
+func mute(t *testing.T, s *hail.Server, opts []hailtest.Option) (*hailtest.Peer, func()) {
+	t.Helper()
+	var nc *brokenConn
+	wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
+		nc = &brokenConn{Conn: inner}
+		return nc
+	})
+	p := hailtest.Dial(t, s, "/", append(slices.Clone(opts), hailtest.Raw(), wrap)...)
+	return p, func() { nc.broken.Store(true) }
+}
+
+// sendUntil sends until that fails.
+func sendUntil(c *hail.Conn) error {
+	for {
+		if err := c.Send(hail.Text("hello")); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestNothingFollowsAnEndThatCannotBeWritten has a callback end a connection whose close frame cannot be written.
+func TestNothingFollowsAnEndThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*hail.Conn) error{
+		"an error":     func(*hail.Conn) error { return io.EOF },
+		"a CloseError": func(*hail.Conn) error { return hail.CloseError{Code: 4000} },
+		"a panic":      func(*hail.Conn) error { panic("out") },
+		"Close":        func(c *hail.Conn) error { return c.Close(4000, "") },
+		"Close, by another": func(c *hail.Conn) error {
+			go c.Close(4000, "") // ends at once
+			<-c.Context().Done()
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				var silence func()
+				ready := make(chan struct{})
+				calls := 0
+				h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, _ hail.Message) error {
+					<-ready
+					calls++
+					silence()
+					sendUntil(c)
+					return end(c)
+				}})
+				s := &hail.Server{Handler: h, Options: noPings(hail.Options{CloseTimeout: -1, WriteTimeout: time.Hour})}
+				p, silencer := mute(t, s, opts)
+				silence = silencer
+				close(ready)
+				start := time.Now()
+				p.Write(bytes.Repeat(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes(), 10))
+				await(t, "OnClose", e.closed, time.Hour)
+				checkDelay(t, "OnClose", start, 0)
+				if calls != 1 || len(e.errs) > 1 {
+					t.Errorf("OnMessage was called %d times, OnError %d; want once", calls, len(e.errs))
+				}
+			})
+		})
+	}
+}
+
+// TestShutdownEndsWhatCannotBeWritten begins when, or before, a callback has returned the error of Send.
+func TestShutdownEndsWhatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, before := range []bool{false, true} {
+		t.Run(fmt.Sprintf("before %v", before), func(t *testing.T) {
+			t.Parallel()
+			overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				running, failed := make(chan struct{}), make(chan struct{})
+				h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, _ hail.Message) error {
+					close(running)
+					<-failed
+					err := sendUntil(c)
+					time.Sleep(time.Second)
+					return err
+				}})
+				s := &hail.Server{Handler: h, Options: noPings(hail.Options{CloseTimeout: -1, WriteTimeout: time.Hour})}
+				p, silence := mute(t, s, opts)
+				p.Write(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes())
+				<-running
+				silence()
+				close(failed)
+				if !before {
+					time.Sleep(time.Minute)
+				}
+				start := time.Now()
+				if err := s.Shutdown(t.Context()); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("Shutdown took %v, want no more than the callback", took)
+				}
+				await(t, "OnClose", e.closed, time.Hour)
+			})
+		})
+	}
+}
+
+// TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime has nearly always a callback run.
+func TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		const timeout, each = 3 * time.Second, 250 * time.Millisecond
+		h, e := observed(hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error {
+			c.TrySend(m) // whatever comes of it
+			time.Sleep(each - each/10)
+			return nil
+		}})
+		p, silence := mute(t, &hail.Server{Handler: h, Options: noPings(hail.Options{CloseTimeout: timeout, WriteTimeout: time.Hour})}, opts)
+		silence()
+		start := time.Now()
+		for time.Since(start) < timeout-2*each {
+			p.Write(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes())
+			time.Sleep(each)
+		}
+		checkClosed(t, await(t, "OnClose", e.closed, time.Hour), hail.StatusAbnormalClosure, hail.CausePeerGone, false)
+		checkDelay(t, "OnClose", start, timeout)
+	})
+}
+
 func TestPanicWithTheConnectionsEndIsTold(t *testing.T) {
 	t.Parallel()
 	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {

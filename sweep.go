@@ -175,9 +175,15 @@ func (c *Conn) checkCall(now time.Duration) {
 	c.pulse.pinged = 0
 	if sent := t.CloseSent.Get(); sent != 0 {
 		or(&c.pulse.closed, sent)
-		t.CloseSent.Set(now) // the answer may be there; it is looked for behind the callback
-		if c.server.over(now, c.pulse.closed, c.server.options.CloseTimeout) {
-			c.hangup(errNotWritable) // the callback may be waiting for that
+		over, ending := c.server.over(now, c.pulse.closed, c.server.options.CloseTimeout), c.isEnding()
+		switch {
+		case over && ending:
+			c.endContext() // the callback may be waiting for that
+		case over:
+			c.cut(CausePeerGone, errNotWritable)
+		}
+		if ending {
+			t.CloseSent.Set(now) // the answer may be there; it is looked for behind the callback
 		}
 	}
 	if c.link.HungUp() {
