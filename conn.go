@@ -129,7 +129,7 @@ func sendable(code StatusCode) bool {
 // runs nobody reads; over plain TCP on Linux a peer that disappears is noticed all the same: at once, or within half
 // a second where it had gone before the callback began. Conn.Close does not end it at once: the peer's answer does, or CloseTimeout.
 // [context.Cause] then gives an error that is ErrConnClosed, and ErrServerClosed where Server.Shutdown or
-// Server.Close ended the connection, and in which errors.As finds a CloseError.
+// Server.Close ended the connection, unless the peer was known to have gone before, and in which errors.As finds a CloseError.
 func (c *Conn) Context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()

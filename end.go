@@ -43,12 +43,7 @@ func (c *Conn) beginLate(info CloseInfo, late error) bool {
 	if c.ending != nil {
 		return false
 	}
-	said := info
-	var gone *endError
-	if byServer := info.Cause == CauseShutdown || info.Cause == CauseServerClosed; byServer && errors.As(c.gone, &gone) {
-		info = gone.info // the peer went first, and the context has said so
-	}
-	c.ending = &ending{info: info, said: said, late: late}
+	c.ending = &ending{info: info, said: info, late: late}
 	return true
 }
 

@@ -453,47 +453,6 @@ func TestContextEndsWhileACallbackRuns(t *testing.T) {
 	}
 }
 
-// TestPeerGoneBeforeTheServerEnds has Shutdown and Close begin when a callback knows already that its peer has gone.
-func TestPeerGoneBeforeTheServerEnds(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells of a peer's end while nobody reads")
-	}
-	for name, end := range map[string]func(*hail.Server) error{
-		"Shutdown": func(s *hail.Server) error { return s.Shutdown(context.Background()) },
-		"Close":    (*hail.Server).Close,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			told, release, cause := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-			closed := newCloses()
-			s := &hail.Server{Handler: hail.Handler{
-				OnConnect: accept,
-				OnMessage: func(c *hail.Conn, m hail.Message) error {
-					<-c.Context().Done()
-					cause <- context.Cause(c.Context())
-					close(told)
-					<-release
-					return nil
-				},
-				OnClose: closed.note,
-			}}
-			p := hailtest.Dial(t, s, "/", hailtest.TCP())
-			p.Send(hail.Text("go"))
-			p.CloseWrite()
-			<-told
-			time.AfterFunc(100*time.Millisecond, func() { close(release) })
-			if err := end(s); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-			info := closed.next(t)
-			if err := <-cause; errors.Is(err, hail.ErrServerClosed) || info.Cause != hail.CausePeerGone {
-				t.Errorf("the context ended with %v, OnClose is told %+v; want both that the peer has gone", err, info)
-			}
-		})
-	}
-}
-
 func TestClose(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
