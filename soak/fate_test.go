@@ -259,7 +259,7 @@ func (f *fate) judge(calm bool) []string {
 // takes several goroutines to be answered, and what is written by a goroutine of its own goes in many pieces, of which none counts
 // before the last.
 func (f *fate) onTime() bool {
-	goroutines := time.Duration(8)
+	goroutines := time.Duration(16)
 	if f.rd.kind != "epoll" {
 		goroutines = 32
 	}
