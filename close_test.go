@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -228,19 +229,35 @@ func (c *brokenConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// mute dials, and returns what has the server's writes fail from now on.
+func mute(t *testing.T, s *hail.Server, opts []hailtest.Option) (*hailtest.Peer, func()) {
+	t.Helper()
+	var nc *brokenConn
+	wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
+		nc = &brokenConn{Conn: inner}
+		return nc
+	})
+	p := hailtest.Dial(t, s, "/", append(slices.Clone(opts), hailtest.Raw(), wrap)...)
+	return p, func() { nc.broken.Store(true) }
+}
+
+// sendUntil sends until that fails.
+func sendUntil(c *hail.Conn) error {
+	for {
+		if err := c.Send(hail.Text("hello")); err != nil {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func TestCloseTimeoutWhereTheCloseFrameCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
-		var nc *brokenConn
-		wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
-			nc = &brokenConn{Conn: inner}
-			return nc
-		})
 		h, e := observed(hail.Handler{})
-		s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 3 * time.Second}}
-		hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), wrap)...)
+		_, silence := mute(t, &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 3 * time.Second}}, opts)
 		c := await(t, "OnConnect", e.conns, ample)
-		nc.broken.Store(true)
+		silence()
 		start := time.Now()
 		if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
 			t.Fatalf("Close: %v", err)
@@ -337,4 +354,41 @@ func spin(n int) {
 	for x := new(atomic.Int64); n > 0; n-- {
 		x.Add(1)
 	}
+}
+
+// heldConn closes when it is let.
+type heldConn struct {
+	net.Conn
+	let chan struct{}
+}
+
+func (c *heldConn) Close() error {
+	<-c.let
+	return c.Conn.Close()
+}
+
+// TestServerCloseBehindACleanClose comes when both close frames were exchanged, and OnClose has not been called.
+func TestServerCloseBehindACleanClose(t *testing.T) {
+	t.Parallel()
+	overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		let := make(chan struct{})
+		wrap := hailtest.Wrap(func(inner net.Conn) net.Conn { return &heldConn{inner, let} })
+		h, e := observed(hail.Handler{})
+		s := &hail.Server{Handler: h, Options: hail.Options{Compression: true}}
+		p := hailtest.Dial(t, s, "/", append(slices.Clone(opts), wrap, hailtest.Raw())...)
+		await(t, "OnConnect", e.conns, ample)
+		p.Write(hailtest.CloseFrame(hail.StatusNormalClosure, "bye").Bytes())
+		if f := p.ReadFrame(); f.Opcode != hailtest.OpClose {
+			t.Fatalf("got %v, want a close frame", f)
+		}
+		synctest.Wait()
+		if len(e.closed) > 0 {
+			t.Fatal("OnClose came before the connection was closed")
+		}
+		time.AfterFunc(time.Second, func() { close(let) })
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		checkClosed(t, await(t, "OnClose", e.closed, ample), hail.StatusNormalClosure, hail.CausePeerClosed, true)
+	})
 }

@@ -869,9 +869,7 @@ func TestPanicsWithErrorsWhoseMethodsPanicAreContained(t *testing.T) {
 						errs, closed := make(chan error, 10), make(chan hail.CloseInfo, 1)
 						s := &hail.Server{Options: hail.Options{Logger: slog.New(slog.DiscardHandler), Compression: true}, Handler: hail.Handler{
 							OnConnect: func(*hail.Conn, *http.Request) error {
-								if callback == "OnConnect" {
-									boom("OnConnect")
-								}
+								boom("OnConnect")
 								return nil
 							},
 							OnMessage: func(*hail.Conn, hail.Message) error { return boom("OnMessage") },
@@ -922,28 +920,15 @@ func TestNothingFollowsACallbacksError(t *testing.T) {
 		t.Run(callback, func(t *testing.T) {
 			t.Parallel()
 			overBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
-				var nc *brokenConn
-				wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
-					nc = &brokenConn{Conn: inner}
-					return nc
-				})
-				calls, refused := 0, 0
-				open, broken := make(chan struct{}), make(chan struct{})
+				calls := 0
+				open, broken := make(chan struct{}, 20), make(chan struct{})
 				fail := func(c *hail.Conn, in string) error {
 					if in != callback {
 						return nil
 					}
-					if refused == 0 {
-						close(open)
-						<-broken
-					}
-					for {
-						if err := c.Send(hail.Text("hello")); err != nil {
-							refused++
-							return err
-						}
-						time.Sleep(10 * time.Millisecond)
-					}
+					open <- struct{}{}
+					<-broken
+					return sendUntil(c)
 				}
 				h, e := observed(hail.Handler{
 					OnConnect: func(c *hail.Conn, _ *http.Request) error { return fail(c, "OnConnect") },
@@ -954,16 +939,15 @@ func TestNothingFollowsACallbacksError(t *testing.T) {
 				})
 				const timeout = 3 * time.Second
 				s := &hail.Server{Handler: h, Options: noPings(hail.Options{CloseTimeout: timeout, WriteTimeout: time.Hour})}
-				p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), wrap)...)
-				message := hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes()
-				p.Write(bytes.Repeat(message, 10))
+				p, silence := mute(t, s, opts)
+				p.Write(bytes.Repeat(message([]byte("x")), 10))
 				<-open
-				nc.broken.Store(true)
+				silence()
 				close(broken)
 				start := time.Now()
 				for time.Since(start) < timeout-time.Second { // it is not silent
 					time.Sleep(time.Second / 4)
-					p.Write(message)
+					p.Write(message([]byte("x")))
 				}
 				info := await(t, "OnClose", e.closed, time.Hour)
 				checkDelay(t, "OnClose", start, timeout)
@@ -977,28 +961,6 @@ func TestNothingFollowsACallbacksError(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// mute dials, and returns what has the server's writes fail from now on.
-func mute(t *testing.T, s *hail.Server, opts []hailtest.Option) (*hailtest.Peer, func()) {
-	t.Helper()
-	var nc *brokenConn
-	wrap := hailtest.Wrap(func(inner net.Conn) net.Conn {
-		nc = &brokenConn{Conn: inner}
-		return nc
-	})
-	p := hailtest.Dial(t, s, "/", append(slices.Clone(opts), hailtest.Raw(), wrap)...)
-	return p, func() { nc.broken.Store(true) }
-}
-
-// sendUntil sends until that fails.
-func sendUntil(c *hail.Conn) error {
-	for {
-		if err := c.Send(hail.Text("hello")); err != nil {
-			return err
-		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -1034,7 +996,7 @@ func TestNothingFollowsAnEndThatCannotBeWritten(t *testing.T) {
 				silence = silencer
 				close(ready)
 				start := time.Now()
-				p.Write(bytes.Repeat(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes(), 10))
+				p.Write(bytes.Repeat(message([]byte("x")), 10))
 				await(t, "OnClose", e.closed, time.Hour)
 				checkDelay(t, "OnClose", start, 0)
 				if calls != 1 || len(e.errs) > 1 {
@@ -1062,7 +1024,7 @@ func TestShutdownEndsWhatCannotBeWritten(t *testing.T) {
 				}})
 				s := &hail.Server{Handler: h, Options: noPings(hail.Options{CloseTimeout: -1, WriteTimeout: time.Hour})}
 				p, silence := mute(t, s, opts)
-				p.Write(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes())
+				p.Write(message([]byte("x")))
 				<-running
 				silence()
 				close(failed)
@@ -1096,7 +1058,7 @@ func TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime(t *testing.T) {
 		silence()
 		start := time.Now()
 		for time.Since(start) < timeout-2*each {
-			p.Write(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes())
+			p.Write(message([]byte("x")))
 			time.Sleep(each)
 		}
 		checkClosed(t, await(t, "OnClose", e.closed, time.Hour), hail.StatusAbnormalClosure, hail.CausePeerGone, false)

@@ -355,7 +355,7 @@ func TestNothingBeginsOnceItIsCut(t *testing.T) {
 		}})
 		s := &hail.Server{Handler: h, Options: hail.Options{Compression: true}}
 		p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
-		p.Write(bytes.Repeat(hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("x")}.Bytes(), 100))
+		p.Write(bytes.Repeat(message([]byte("x")), 100))
 		<-running
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
