@@ -16,9 +16,9 @@ help: ## Show this list
 test: ## Test every module
 	@scripts/each.sh go test $(race) -shuffle=on ./...
 	go test -run Allocations . ./internal/...
-	go test ./hostile
-	go test -tags hailfault $(race) -v -run Soak ./soak
-	$(if $(race),go test -tags hailfault -v -run Soak ./soak)
+	go test ./test/hostile
+	go test -tags hailfault $(race) -v -run Soak ./test/soak
+	$(if $(race),go test -tags hailfault -v -run Soak ./test/soak)
 
 lint: ## Check every module: gofmt, vet, staticcheck; build the library for other systems
 	@scripts/lint.sh
@@ -36,8 +36,8 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 soak: ## Run random peers and faults against a model for twice SOAKTIME (2m), from SOAKSEED (random)
-	go test -tags hailfault $(race) -timeout 0 -v -run Soak ./soak -soak $(SOAKTIME) -seed $(SOAKSEED)
-	$(if $(race),go test -tags hailfault -timeout 0 -v -run Soak ./soak -soak $(SOAKTIME) -seed $(SOAKSEED))
+	go test -tags hailfault $(race) -timeout 0 -v -run Soak ./test/soak -soak $(SOAKTIME) -seed $(SOAKSEED)
+	$(if $(race),go test -tags hailfault -timeout 0 -v -run Soak ./test/soak -soak $(SOAKTIME) -seed $(SOAKSEED))
 
 vuln: ## Look for known vulnerabilities in what is imported; needs the network
 	@scripts/each.sh go tool -modfile="$(CURDIR)/tools/go.mod" govulncheck ./...

@@ -1,7 +1,7 @@
 package hail_test
 
 // Requests that hail refuses, and ResponseWriters that it can and cannot take over: seen from outside, over TCP.
-// That it works within the frameworks in use is tested by the module in mount/.
+// That it works within the frameworks in use is tested by the module in test/mount/frameworks.
 
 import (
 	"bufio"

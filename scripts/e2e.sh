@@ -2,7 +2,7 @@
 # Builds the examples' servers and drives them with the clients people have: ws, a browser, WeChat's mini program.
 # Installs what is missing.
 set -euo pipefail
-cd "$(dirname "$0")/../e2e"
+cd "$(dirname "$0")/../test/e2e"
 
 install_chromium() {
   command -v apt-get >/dev/null || return
@@ -37,8 +37,8 @@ if ! cmp -s package-lock.json node_modules/.installed; then
 fi
 
 mkdir -p artifacts
-(cd .. && go build ${RACE:-} -o e2e/artifacts/ ./examples/greeter ./examples/chat &&
-  go build ${RACE:-} -o e2e/artifacts/wechat-server ./examples/wechat/server)
+(cd ../.. && go build ${RACE:-} -o test/e2e/artifacts/ ./examples/greeter ./examples/chat &&
+  go build ${RACE:-} -o test/e2e/artifacts/wechat-server ./examples/wechat/server)
 
 # Each test has a time limit of its own; --test-timeout ends a file that hangs all the same.
 exec node --test --test-timeout=240000 --test-force-exit --test-reporter=spec

@@ -1,4 +1,4 @@
-package mount_test
+package frameworks_test
 
 // gorilla/handlers in front of a ServeMux.
 
@@ -9,7 +9,7 @@ import (
 	"github.com/gorilla/handlers"
 
 	"example.com/hail"
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func gorilla() rig.Framework {

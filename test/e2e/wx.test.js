@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { limit } from './program.js';
 
-const { dial } = createRequire(import.meta.url)('../examples/wechat/utils/wx.js');
+const { dial } = createRequire(import.meta.url)('../../examples/wechat/utils/wx.js');
 
 // start dials, and returns what wx was asked for, its listeners, the socket, and what was told.
 function start(protocols = []) {

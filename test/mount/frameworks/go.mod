@@ -1,8 +1,8 @@
-module example.com/hail/mount
+module example.com/hail/test/mount/frameworks
 
 go 1.26.0
 
-replace example.com/hail => ../
+replace example.com/hail => ../../../
 
 require (
 	example.com/hail v0.0.0

@@ -4,7 +4,7 @@ import { WebSocket } from 'ws';
 import { Client } from './client.js';
 import { WeChatServer } from './wechat-server.js';
 
-const socket = createRequire(import.meta.url)('../../examples/wechat/utils/socket.js');
+const socket = createRequire(import.meta.url)('../../../examples/wechat/utils/socket.js');
 
 const captions = { closed: 'Connect', connecting: 'Connecting…', open: 'Disconnect', closing: 'Closing…', reconnecting: 'Stop' };
 const statuses = { closed: 'Not connected', connecting: 'Connecting', open: 'Connected', closing: 'Closing', reconnecting: 'Connection lost' };

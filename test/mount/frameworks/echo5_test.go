@@ -1,4 +1,4 @@
-package mount_test
+package frameworks_test
 
 // echo, version 5.
 
@@ -10,7 +10,7 @@ import (
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
 
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func echo5() rig.Framework {

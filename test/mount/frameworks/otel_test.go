@@ -1,4 +1,4 @@
-package mount_test
+package frameworks_test
 
 // OpenTelemetry's middleware around a ServeMux.
 
@@ -13,7 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"example.com/hail"
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func otel(options ...sdk.TracerProviderOption) rig.Framework {

@@ -68,7 +68,7 @@ func (s suite) Run() int {
 
 // TestPage reads the page, for suite. It is a test so that results are not kept for another page.
 func TestPage(t *testing.T) {
-	page, err := os.ReadFile("../docs/conformance.md")
+	page, err := os.ReadFile("../../docs/conformance.md")
 	if err != nil {
 		t.Fatal(err)
 	}

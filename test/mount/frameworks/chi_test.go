@@ -1,4 +1,4 @@
-package mount_test
+package frameworks_test
 
 // chi: a router in a router, behind the middleware that most services put in front.
 
@@ -15,7 +15,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"example.com/hail"
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func chiRouter() rig.Framework { return chiWithTimeout(time.Minute) }

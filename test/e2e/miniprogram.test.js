@@ -11,7 +11,7 @@ const picture = `data:image/svg+xml,${encodeURIComponent(
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 2 2"><path fill="#2a7" d="M0 0h2v2H0z"/><circle cx="1" cy=".8" r=".4" fill="#fff"/><path fill="#fff" d="M.3 2a.7.7 0 0 1 1.4 0z"/></svg>')}`;
 
 test('is whole', limit, () => {
-  const root = new URL('../examples/wechat/', import.meta.url);
+  const root = new URL('../../examples/wechat/', import.meta.url);
   const json = (path) => JSON.parse(readFileSync(new URL(path, root), 'utf8'));
   const app = json('app.json');
   assert.deepEqual(app.pages, ['pages/index/index', 'pages/logs/logs']);

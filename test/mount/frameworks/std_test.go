@@ -1,4 +1,4 @@
-package mount_test
+package frameworks_test
 
 // net/http: ServeMux, and the wrappers that come with it.
 
@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"example.com/hail"
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func serveMux() rig.Framework {

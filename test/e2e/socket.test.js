@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { limit } from './program.js';
 
-const { Client, webSocketDialer } = createRequire(import.meta.url)('../examples/wechat/utils/socket.js');
+const { Client, webSocketDialer } = createRequire(import.meta.url)('../../examples/wechat/utils/socket.js');
 
 const minute = 60 * 1000;
 

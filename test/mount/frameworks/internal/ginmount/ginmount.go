@@ -7,7 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 // Framework returns gin with its logger and its recovery.

@@ -1,4 +1,4 @@
-package mount_test
+package frameworks_test
 
 // echo, version 4.
 
@@ -9,7 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func echo4() rig.Framework {

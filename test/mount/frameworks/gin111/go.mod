@@ -1,17 +1,17 @@
-module example.com/hail/mount/gin111
+module example.com/hail/test/mount/frameworks/gin111
 
 go 1.26.0
 
 replace (
-	example.com/hail => ../../
-	example.com/hail/mount => ../
-	// Whatever version mount requires, here it is this one.
+	example.com/hail => ../../../../
+	example.com/hail/test/mount/frameworks => ../
+	// Whatever version frameworks requires, here it is this one.
 	github.com/gin-gonic/gin => github.com/gin-gonic/gin v1.11.0
 )
 
 require (
 	example.com/hail v0.0.0
-	example.com/hail/mount v0.0.0
+	example.com/hail/test/mount/frameworks v0.0.0
 	github.com/gin-gonic/gin v1.12.0
 )
 

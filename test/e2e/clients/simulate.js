@@ -17,7 +17,7 @@ const require = createRequire(import.meta.url);
 const wcc = require.resolve(`miniprogram-compiler/bin/${{ darwin: 'mac', win32: 'windows' }[process.platform] ?? 'linux'}/wcc${process.platform === 'win32' ? '.exe' : ''}`);
 const simulate = require('miniprogram-simulate');
 
-const root = fileURLToPath(new URL('../../examples/wechat', import.meta.url));
+const root = fileURLToPath(new URL('../../../examples/wechat', import.meta.url));
 const referer = 'https://servicewechat.com/wx0123456789abcdef/17/page-frame.html';
 
 // On a phone the program's requests have this Referer, and no Origin.

@@ -6,8 +6,8 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/hail/hailtest"
-	"example.com/hail/mount/internal/ginmount"
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/ginmount"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func TestMain(m *testing.M) { hailtest.Main(m) }

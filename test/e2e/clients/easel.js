@@ -5,7 +5,7 @@ import { TmplGroup } from 'glass-easel-template-compiler';
 import { openInBrowser } from './in-browser.js';
 import { WeChatServer } from './wechat-server.js';
 
-const root = new URL('../../examples/wechat/', import.meta.url);
+const root = new URL('../../../examples/wechat/', import.meta.url);
 const { resolve } = createRequire(import.meta.url);
 const read = (path) => readFileSync(new URL(path, root), 'utf8');
 const readModule = (name) => readFileSync(resolve(name).replace(/\.js$/, '.es.js'), 'utf8');

@@ -1,4 +1,4 @@
-package mount_test
+package frameworks_test
 
 // Every framework, held to the same expectations. What only one of them has is tested in its own file.
 
@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"example.com/hail/hailtest"
-	"example.com/hail/mount/internal/ginmount"
-	"example.com/hail/mount/internal/rig"
+	"example.com/hail/test/mount/frameworks/internal/ginmount"
+	"example.com/hail/test/mount/frameworks/internal/rig"
 )
 
 func TestMain(m *testing.M) { hailtest.Main(m) }
