@@ -15,7 +15,7 @@ help: ## Show this list
 
 test: ## Test every module
 	@scripts/each.sh go test $(race) -shuffle=on ./...
-	go test -run Allocations . ./internal/...
+	go test -run Allocations ./internal/... ./test/lifecycle
 	go test ./test/hostile
 	go test -tags hailfault $(race) -v -run Soak ./test/soak
 	$(if $(race),go test -tags hailfault -v -run Soak ./test/soak)
@@ -30,7 +30,7 @@ bench: ## Run hail and its peers in turn; writes bench/RESULTS.md and a plot
 	cd bench && go run . -out .
 
 microbench: ## Run the library's own benchmarks, with allocations
-	go test -run '^$$' -bench . -benchmem . ./internal/...
+	go test -run '^$$' -bench . -benchmem . ./internal/... ./test/lifecycle
 
 fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	@scripts/fuzz.sh $(FUZZTIME)

@@ -1,0 +1,119 @@
+package kit
+
+// A client over TCP that takes no goroutine, for tests of many connections.
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"example.com/hail/hailtest"
+	"example.com/hail/internal/wire"
+)
+
+// Caller is a client without a goroutine.
+type Caller struct {
+	*net.TCPConn
+	br *bufio.Reader
+}
+
+// Listen serves h over TCP until the test ends, and returns the address.
+func Listen(t testing.TB, h http.Handler) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	Serve(t, ln, h)
+	return ln.Addr().String()
+}
+
+func Serve(t testing.TB, ln net.Listener, h http.Handler) {
+	server := &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	done := make(chan struct{})
+	go func() { // ends with Close; waited for by the cleanup
+		defer close(done)
+		server.Serve(ln)
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-done
+	})
+}
+
+// Call opens a connection. Whatever it then reads or writes has to happen within Ample.
+func Call(addr string) (*Caller, error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &Caller{nc.(*net.TCPConn), bufio.NewReader(nc)}
+	c.SetDeadline(time.Now().Add(Ample))
+	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", addr)
+	resp, err := http.ReadResponse(c.br, nil)
+	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		err = errors.New(resp.Status)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Next reads a frame of the server's.
+func (c *Caller) Next() (opcode hailtest.Opcode, payload []byte, err error) {
+	head, err := c.br.Peek(2)
+	if err != nil {
+		return 0, nil, err
+	}
+	head, err = c.br.Peek(map[byte]int{126: 4, 127: 10}[head[1]&0x7F] | 2)
+	if err != nil {
+		return 0, nil, err
+	}
+	h, n := wire.Parse(head)
+	c.br.Discard(n)
+	payload = make([]byte, h.Length)
+	_, err = io.ReadFull(c.br, payload)
+	return hailtest.Opcode(h.Opcode()), payload, err
+}
+
+// Reset closes with an RST.
+func (c *Caller) Reset() {
+	c.SetLinger(0)
+	c.Close()
+}
+
+// Callers opens n connections.
+func Callers(t *testing.T, addr string, n int) []*Caller {
+	t.Helper()
+	var all []*Caller
+	for range n {
+		c, err := Call(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Reset) // no port is kept for it
+		all = append(all, c)
+	}
+	return all
+}
+
+// Exchange has the server answer.
+func (c *Caller) Exchange(t *testing.T, text string) {
+	t.Helper()
+	c.SetDeadline(time.Now().Add(Ample))
+	if _, err := c.Write(Message([]byte(text))); err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	if _, got, err := c.Next(); string(got) != text || err != nil {
+		t.Fatalf("got %q, %v, want %q", got, err, text)
+	}
+}

@@ -1,0 +1,94 @@
+// Package kit has what the tests in test/ share beyond package hailtest: waits with a limit, checks of how connections end,
+// transports, frames made by hand, the log, and a client without a goroutine.
+package kit
+
+import (
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+)
+
+// Ample is a time for what happens at once, on however slow a machine.
+const Ample = 30 * time.Second
+
+// Await returns what comes next on ch, and fails the test if that takes longer than d.
+func Await[T any](t *testing.T, what string, ch <-chan T, d time.Duration) T {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case v := <-ch:
+		return v
+	case <-timer.C:
+		t.Fatalf("%s: got nothing within %v", what, d)
+		panic("unreachable")
+	}
+}
+
+// WaitFor waits for what has no signal of its own.
+func WaitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatal("not so after 20 s")
+		}
+		runtime.Gosched()
+	}
+}
+
+// Often returns n, or a part of it where tests shall be short.
+func Often(n int) int {
+	if testing.Short() {
+		return n / 20
+	}
+	return n
+}
+
+// CheckDelay says whether something that began at start has happened when a timeout was over:
+// never early, and late by two looks of the sweep at most, which has eight in the shortest timeout.
+func CheckDelay(t *testing.T, what string, start time.Time, timeout time.Duration) {
+	t.Helper()
+	if took := time.Since(start); took < timeout || took > timeout+min(timeout/4, time.Second)+10*time.Millisecond {
+		t.Errorf("%s: took %v, want %v or little more", what, took, timeout)
+	}
+}
+
+// CheckClosed holds a CloseInfo against its code and cause; one that is not clean has an error.
+func CheckClosed(t *testing.T, got hail.CloseInfo, code hail.StatusCode, cause hail.Cause, clean bool) {
+	t.Helper()
+	if got.Code != code || got.Cause != cause || (got.Err == nil) != clean {
+		t.Errorf("CloseInfo: got %d, %v, error %v; want %d, %v, an error: %v", got.Code, got.Cause, got.Err, code, cause, !clean)
+	}
+}
+
+// CheckNames says whether an error's text names all of the words.
+func CheckNames(t *testing.T, err error, words ...string) {
+	t.Helper()
+	for _, word := range words {
+		if err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("error: got %v, want it to name %q", err, word)
+		}
+	}
+}
+
+// Heap returns the bytes that are in use when collections free no more. What pools and finalizers hold takes several.
+func Heap() uint64 {
+	least := uint64(math.MaxUint64)
+	for {
+		ran := make(chan struct{})
+		runtime.SetFinalizer(new([16]byte), func(*[16]byte) { close(ran) })
+		runtime.GC()
+		<-ran // and what was found with it
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		if m.HeapAlloc+64<<10 > least {
+			return m.HeapAlloc
+		}
+		least = m.HeapAlloc
+	}
+}

@@ -1,0 +1,577 @@
+package mount_test
+
+// Which pages may connect: Options.Origins and the request's own host.
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
+)
+
+// admits reports whether the server lets a request with these Origin headers in.
+func admits(t *testing.T, s *hail.Server, host string, origins ...string) bool {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/ws?token=SECRET", nil)
+	r.Host = host
+	r.Header = http.Header{
+		"Connection":            {"Upgrade"},
+		"Upgrade":               {"websocket"},
+		"Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key":     {"dGhlIHNhbXBsZSBub25jZQ=="},
+	}
+	if origins != nil {
+		r.Header["Origin"] = origins
+	}
+	// A recorder cannot be hijacked, so this is where a request ends that was let in.
+	const letIn = http.StatusNotImplemented
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	if w.Code != letIn && w.Code != http.StatusForbidden && (host != "" || w.Code != http.StatusBadRequest) {
+		t.Fatalf("Origin %q, Host %q: got status %d, want %d or %d", origins, host, w.Code, letIn, http.StatusForbidden)
+	}
+	return w.Code == letIn
+}
+
+func TestOriginOfTheSameHostIsAllowed(t *testing.T) {
+	t.Parallel()
+	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
+	for _, tc := range []struct{ host, origin string }{
+		{"example.com", "http://example.com"},
+		{"example.com", "https://example.com"},
+		{"example.com:8080", "http://example.com:8080"},
+		{"example.com:8080", "https://example.com:8080"},
+		{"localhost:3000", "http://localhost:3000"},
+		{"my_service", "http://my_service"},
+		{"xn--bcher-kva.example", "https://xn--bcher-kva.example"},
+
+		// A scheme's own port may be there or not, on both sides.
+		{"example.com:80", "http://example.com"},
+		{"example.com:443", "https://example.com"},
+		{"example.com", "http://example.com:80"},
+		{"example.com", "https://example.com:443"},
+		{"example.com:443", "https://example.com:443"},
+
+		// Letters' case says nothing.
+		{"EXAMPLE.com", "http://example.COM"},
+		{"example.com", "HTTPS://Example.Com"},
+
+		// Addresses.
+		{"127.0.0.1:8080", "http://127.0.0.1:8080"},
+		{"[::1]", "http://[::1]"},
+		{"[::1]:80", "http://[::1]"},
+		{"[::1]:8080", "https://[::1]:8080"},
+		{"[2001:DB8::1]", "https://[2001:db8::1]"},
+
+		// Who opens https://example.com./ gets a page of that very host.
+		{"example.com.", "https://example.com."},
+	} {
+		if !admits(t, s, tc.host, tc.origin) {
+			t.Errorf("Origin %q, Host %q: got 403, want it let in", tc.origin, tc.host)
+		}
+	}
+	if !admits(t, s, "example.com") {
+		t.Error("no Origin: got 403, want it let in: it is no browser's page")
+	}
+}
+
+func TestOriginOfAnotherHostIsRefused(t *testing.T) {
+	t.Parallel()
+	servers := map[string]*hail.Server{
+		"no patterns":    {Options: hail.Options{Logger: kit.Quiet}},
+		"other patterns": {Options: hail.Options{Logger: kit.Quiet, Origins: []string{"https://app.example", "*.app.example", "weapp://*"}}},
+	}
+	for _, origin := range []string{
+		// Foreign, and what looks like the host at one of its ends.
+		"http://evil.com",
+		"http://example.com.evil.com",
+		"http://evilexample.com",
+		"http://evil-example.com",
+		"http://sub.example.com",
+		"http://example.co",
+		"http://example.comm",
+		"http://example",
+		"http://com",
+		"http://.example.com",
+		"http://example.com.",
+		"http://example..com",
+
+		// Ports.
+		"http://example.com:8080",
+		"http://example.com:443",
+		"https://example.com:80",
+		"http://example.com:080",
+		"http://example.com:",
+		"http://example.com:80:80",
+		"http://example.com:http",
+		"http://example.com:-80",
+		"http://example.com:+80",
+		"http://example.com: 80",
+		"http://example.com:80 ",
+
+		// User information.
+		"http://user@example.com",
+		"http://user:password@example.com",
+		"http://example.com@evil.com",
+		"http://evil.com@example.com",
+		"http://evil.com:80@example.com",
+		"http://@example.com",
+
+		// An origin has no path, query or fragment.
+		"http://example.com/",
+		"http://example.com/path",
+		"http://example.com?query",
+		"http://example.com#fragment",
+		"http://evil.com/example.com",
+		"http://evil.com/http://example.com",
+		"http://evil.com?http://example.com",
+		"http://evil.com#example.com",
+		`http://example.com\`,
+		`http://evil.com\example.com`,
+		`http://evil.com\@example.com`,
+		`http:\\example.com`,
+
+		// Encodings and lookalikes.
+		"http://example%2ecom",
+		"http://%65xample.com",
+		"http://example.com%00",
+		"http://example.com%00.evil.com",
+		"http://example.com%2F.evil.com",
+		"http://exämple.com",
+		"http://ｅxample.com",
+		"http://example。com",
+		"http://example\u00ad.com",
+		"http://\u202eexample.com",
+		"http://example.com\x00",
+		"http://example.com\xff",
+
+		// Opaque origins, and schemes that are not the web's.
+		"null",
+		"NULL",
+		"file://",
+		"file:///",
+		"file://example.com",
+		"about:blank",
+		"data:,x",
+		"blob:http://example.com/0",
+		"ftp://example.com:80",
+		"weapps://example.com",
+		"https+x://example.com",
+
+		// Garbage.
+		"",
+		" ",
+		"example.com",
+		"//example.com",
+		"http:example.com",
+		"http:/example.com",
+		"http:///example.com",
+		"://example.com",
+		" http://example.com",
+		"ht tp://example.com",
+		"http ://example.com",
+		"http:// example.com",
+		"http://",
+		"http://:80",
+		"http",
+		"http://example.com,http://example.com",
+		"http://example.com http://example.com",
+		"http://evil.com, http://example.com",
+		"http://http://example.com",
+		"http://[example.com]",
+		"http://[::1",
+		"http://::1]",
+		"http://[]",
+		"http://[::1]example.com",
+		"http://[::1]:",
+
+		// Only patterns have asterisks.
+		"*",
+		"http://*",
+		"http://*.com",
+		"http://exam*le.com",
+		"http://example.com:*",
+		"*://example.com",
+		"weapp://*",
+	} {
+		for name, s := range servers {
+			if admits(t, s, "example.com", origin) {
+				t.Errorf("%s: Origin %q, Host example.com: was let in, want 403", name, origin)
+			}
+		}
+	}
+}
+
+func TestOriginOfAnotherAddressIsRefused(t *testing.T) {
+	t.Parallel()
+	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
+	for _, tc := range []struct{ host, origin string }{
+		{"127.0.0.1", "http://2130706433"},
+		{"127.0.0.1", "http://127.1"},
+		{"127.0.0.1", "http://0x7f.0.0.1"},
+		{"127.0.0.1", "http://[::ffff:127.0.0.1]"},
+		{"127.0.0.1", "http://localhost"},
+		{"[::1]", "http://[::2]"},
+		{"[::1]:80", "http://[::1]:8080"},
+		{"[::1]", "http://::1"},
+		{"[fe80::1]", "http://[fe80::1%25eth0]"},
+		{"", "http://"},
+		{"", "http://evil.com"},
+		{"*", "http://evil.com"},
+		{"*.com", "http://evil.com"},
+		{"evil.com/", "http://evil.com"},
+		{"user@evil.com", "http://evil.com"},
+		{"good.com,evil.com", "http://evil.com"},
+		{"evil.com:", "http://evil.com"},
+	} {
+		if admits(t, s, tc.host, tc.origin) {
+			t.Errorf("Origin %q, Host %q: was let in, want 403", tc.origin, tc.host)
+		}
+	}
+}
+
+func TestOriginWithLettersThatFoldIntoASCII(t *testing.T) {
+	t.Parallel()
+	plain := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
+	pattern := &hail.Server{Options: hail.Options{Logger: kit.Quiet, Origins: []string{"kiosk.example", "*.digits.example"}}}
+	for _, tc := range []struct {
+		s            *hail.Server
+		host, origin string
+	}{
+		{plain, "kiosk.example", "https://\u212Aiosk.example"}, // KELVIN SIGN
+		{plain, "i.example", "https://\u0130.example"},         // LATIN CAPITAL LETTER I WITH DOT ABOVE
+		{pattern, "example.com", "https://\u212Aiosk.example"},
+		{pattern, "example.com", "1https://a.digits.example"},
+		{pattern, "example.com", "+://a.digits.example"},
+	} {
+		if admits(t, tc.s, tc.host, tc.origin) {
+			t.Errorf("Origin %q, Host %q: was let in, want 403", tc.origin, tc.host)
+		}
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a pattern with KELVIN SIGN: got no panic, want one")
+		}
+	}()
+	admits(t, &hail.Server{Options: hail.Options{Logger: kit.Quiet, Origins: []string{"\u212Aiosk.example"}}}, "example.com", "https://kiosk.example")
+}
+
+func TestSeveralOriginsAreRefused(t *testing.T) {
+	t.Parallel()
+	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet, Origins: []string{"null", "https://app.example"}}}
+	for _, origins := range [][]string{
+		{},
+		{"http://example.com", "http://example.com"},
+		{"http://example.com", "http://evil.com"},
+		{"http://evil.com", "http://example.com"},
+		{"https://app.example", "https://app.example"},
+		{"null", "null"},
+		{"", "http://example.com"},
+	} {
+		if admits(t, s, "example.com", origins...) {
+			t.Errorf("Origins %q: were let in, want 403", origins)
+		}
+	}
+}
+
+func TestOriginPatterns(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		patterns         string // separated by spaces
+		allowed, refused []string
+	}{
+		{
+			"app.example",
+			[]string{"http://app.example", "https://app.example", "https://app.example:443", "http://app.example:80",
+				"HTTPS://APP.EXAMPLE"},
+			[]string{"https://app.example:8443", "https://app.example:80", "https://x.app.example", "https://app.example.evil.com",
+				"https://evilapp.example", "https://app.example.", "null"},
+		},
+		{
+			"*.app.example",
+			[]string{"https://a.app.example", "https://a.b.app.example", "http://A.app.example", "https://xn--a.app.example"},
+			[]string{"https://app.example", "https://evilapp.example", "https://a.app.example.evil.com", "https://a.app.example:8443",
+				"https://evil.com/.app.example", "https://evil.com#.app.example", "https://evil.com?.app.example",
+				`https://evil.com\.app.example`, "https://evil.com%2f.app.example", "https://evil.com@a.app.example",
+				"https://evil.com:80.app.example", "https://*.app.example", "https://[::1].app.example", "https://ä.app.example"},
+		},
+		{
+			"preview-*.app.example",
+			[]string{"https://preview-1.app.example", "https://preview-a-b.app.example"},
+			[]string{"https://preview.app.example", "https://evil.com/preview-1.app.example", "https://x-preview-1.app.example"},
+		},
+		{
+			"app.*",
+			[]string{"https://app.example", "https://app.example.org"},
+			[]string{"https://app", "https://xapp.example"},
+		},
+		{
+			"https://app.example",
+			[]string{"https://app.example", "https://app.example:443", "HTTPS://App.Example"},
+			[]string{"http://app.example", "wss://app.example", "http://app.example:443", "https://app.example:8443", "weapp://app.example"},
+		},
+		{
+			"HTTPS://App.Example:443",
+			[]string{"https://app.example", "https://app.example:443"},
+			[]string{"http://app.example", "http://app.example:443"},
+		},
+		{
+			"app.example:8443",
+			[]string{"https://app.example:8443", "http://app.example:8443"},
+			[]string{"https://app.example", "https://app.example:443", "https://app.example:84430"},
+		},
+		{
+			"*.app.example:8443",
+			[]string{"https://a.app.example:8443"},
+			[]string{"https://a.app.example", "https://app.example:8443"},
+		},
+		{
+			"localhost:*",
+			[]string{"http://localhost", "http://localhost:3000", "https://localhost:65535"},
+			[]string{"http://localhost.evil.com:3000", "http://evil.com:3000", "http://localhost:x", "http://localhost:"},
+		},
+		{
+			"http://localhost:*",
+			[]string{"http://localhost:3000"},
+			[]string{"https://localhost:3000"},
+		},
+		{
+			"https://*",
+			[]string{"https://app.example", "https://a.b.c"},
+			[]string{"http://app.example", "https://app.example:8443", "https://", "https:///", "null"},
+		},
+		{
+			"weapp://*",
+			[]string{"weapp://wx0123456789abcdef", "weapp://servicewechat.com"},
+			[]string{"https://wx0123456789abcdef", "weapp://", "weapp://a/b", "xweapp://a", "null"},
+		},
+		{
+			"chrome-extension://abcdefghijklmnop",
+			[]string{"chrome-extension://abcdefghijklmnop"},
+			[]string{"chrome-extension://bbcdefghijklmnop", "https://abcdefghijklmnop", "moz-extension://abcdefghijklmnop"},
+		},
+		{
+			"[::1]:3000 127.0.0.1:3000",
+			[]string{"http://[::1]:3000", "http://127.0.0.1:3000"},
+			[]string{"http://[::1]", "http://[::2]:3000", "http://[0::1]:3000", "http://127.0.0.2:3000"},
+		},
+		{
+			"*",
+			[]string{"https://evil.com", "null", "", "garbage", "file://", "http://user@evil.com/path", "https://*", "http://exämple.com"},
+			nil,
+		},
+		{
+			"null",
+			[]string{"null"},
+			[]string{"NULL", " null", "null ", "http://null", "file://", "", "https://evil.com"},
+		},
+		{
+			"https://a.example *.b.example null",
+			[]string{"https://a.example", "http://x.b.example", "null"},
+			[]string{"http://a.example", "https://b.example", "https://c.example"},
+		},
+	} {
+		s := &hail.Server{Options: hail.Options{Logger: kit.Quiet, Origins: strings.Fields(tc.patterns)}}
+		for _, origin := range tc.allowed {
+			if !admits(t, s, "example.com", origin) {
+				t.Errorf("Origins %q, Origin %q: got 403, want it let in", tc.patterns, origin)
+			}
+		}
+		for _, origin := range tc.refused {
+			if admits(t, s, "example.com", origin) {
+				t.Errorf("Origins %q, Origin %q: was let in, want 403", tc.patterns, origin)
+			}
+		}
+		// Patterns add to the request's own host.
+		if !admits(t, s, "example.com", "https://example.com") {
+			t.Errorf("Origins %q: the same host got 403, want it let in", tc.patterns)
+		}
+	}
+	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet, Origins: []string{"*"}}}
+	if !admits(t, s, "example.com", "http://a.example", "http://b.example") {
+		t.Error(`Origins "*": several Origin headers got 403, want them let in`)
+	}
+}
+
+func TestOriginOverTheWire(t *testing.T) {
+	t.Parallel()
+	kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		s := &hail.Server{Options: hail.Options{Logger: kit.Quiet, Origins: []string{"https://app.example"}}}
+		for origin, want := range map[string]int{
+			"http://example.com":  http.StatusSwitchingProtocols, // the kit's Host
+			"https://app.example": http.StatusSwitchingProtocols,
+			"https://evil.com":    http.StatusForbidden,
+			"null":                http.StatusForbidden,
+		} {
+			got := hailtest.Handshake(t, s, "/ws", append(slices.Clone(opts), hailtest.Origin(origin))...)
+			if got.StatusCode != want {
+				t.Errorf("Origin %q: got %s, want %d", origin, got.Status, want)
+			}
+			if refused := want == http.StatusForbidden; refused && got.Header.Get("Connection") != "close" {
+				t.Errorf("Origin %q: got Connection %q, want close", origin, got.Header.Get("Connection"))
+			}
+		}
+		if got, want := s.Stats().Refused, uint64(2); got != want {
+			t.Errorf("Stats.Refused: got %d, want %d", got, want)
+		}
+	})
+	for name, lines := range map[string]string{
+		"empty":       "Origin:\r\n",
+		"blank":       "Origin:   \r\n",
+		"twice":       "Origin: http://example.com\r\nOrigin: http://example.com\r\n",
+		"twice mixed": "origin: http://example.com\r\nORIGIN: http://evil.com\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
+			got := hailtest.Exchange(t, s, "GET /ws HTTP/1.1\r\nHost: example.com\r\n"+lines+
+				"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+			if !strings.HasPrefix(got, "HTTP/1.1 403 ") {
+				t.Errorf("got %q, want 403", got)
+			}
+		})
+	}
+}
+
+func TestRefusedOriginIsExplainedInTheLog(t *testing.T) {
+	t.Parallel()
+	logger, log := kit.NewLogbook()
+	s := &hail.Server{Options: hail.Options{Logger: logger}}
+	if admits(t, s, "example.com", "https://evil.com") {
+		t.Fatal("was let in, want 403")
+	}
+	lines := log.Lines()
+	if len(lines) != 1 {
+		t.Fatalf("got %d lines, want 1: %q", len(lines), lines)
+	}
+	for _, want := range []string{"level=WARN", "https://evil.com", "example.com", "Options.Origins", "status=403", "path=/ws"} {
+		if !strings.Contains(lines[0], want) {
+			t.Errorf("the log line lacks %q: %s", want, lines[0])
+		}
+	}
+	if strings.Contains(lines[0], "SECRET") {
+		t.Errorf("the log line has the query: %s", lines[0])
+	}
+	t.Run("and cannot be flooded or forged", func(t *testing.T) {
+		admits(t, s, strings.Repeat("h", 10_000), strings.Repeat("o", 10_000)+"\nlevel=ERROR forged")
+		lines := log.Lines()[1:]
+		if len(lines) != 1 || len(lines[0]) > 2000 {
+			t.Errorf("got %d lines, the first of %d bytes, want 1 that is short", len(lines), len(lines[0]))
+		}
+	})
+}
+
+// FuzzOrigin holds what is let in against what net/url makes of the origin.
+func FuzzOrigin(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"example.com", "http://example.com", "app.example"},
+		{"example.com:443", "https://example.com", "*.app.example"},
+		{"[::1]:8080", "http://[::1]:8080", "[::1]"},
+		{"example.com", "https://a.app.example:8443", "https://*.app.example:*"},
+		{"example.com", "weapp://wx0123456789abcdef", "weapp://*"},
+		{"example.com", "null", "null"},
+		{"example.com", "http://evil.com@example.com", "localhost:*"},
+		{"example.com", "http://example.com.evil.com", "*"},
+		{"example.com", `http://evil.com\.app.example`, "*.app.example"},
+		{"*", "http://*", "*:80"},
+		{"", "", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, host, origin, pattern string) {
+		if _, rest, _ := strings.Cut(origin, "://"); strings.HasPrefix(rest, "[") {
+			if _, err := url.Parse("x://" + rest); err != nil {
+				t.Skip("not an IPv6 address: no browser is there")
+			}
+		}
+		plain := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
+		same := admits(t, plain, host, origin)
+		if same && !ofHost(origin, host) {
+			t.Errorf("Origin %q, Host %q: was let in, want 403: net/url sees another host", origin, host)
+		}
+		s := &hail.Server{Options: hail.Options{Logger: kit.Quiet, Origins: []string{pattern}}}
+		admitted, wrong := false, false
+		func() {
+			defer func() {
+				if v := recover(); v != nil {
+					wrong = true
+					if message, ok := v.(string); !ok || !strings.HasPrefix(message, "hail: Options.Origins[0]: ") {
+						panic(v)
+					}
+				}
+			}()
+			admitted = admits(t, s, host, origin)
+		}()
+		switch {
+		case wrong || pattern == "*":
+		case same && !admitted:
+			t.Errorf("Origin %q, Host %q, pattern %q: got 403, want it let in as without the pattern", origin, host, pattern)
+		case admitted && !same && !ofPattern(origin, pattern):
+			t.Errorf("Origin %q, Host %q, pattern %q: was let in, want 403", origin, host, pattern)
+		}
+	})
+}
+
+// parsedOrigin returns the host and the port that net/url finds in an origin that has no more than those.
+func parsedOrigin(origin string) (u *url.URL, port string, ok bool) {
+	u, err := url.Parse(origin)
+	if err != nil || u.Opaque != "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return nil, "", false
+	}
+	port = u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443"}[u.Scheme]
+	}
+	return u, port, u.Hostname() != "" && u.Scheme != ""
+}
+
+// ofHost reports whether an origin is the web's and names the host of a request.
+func ofHost(origin, host string) bool {
+	u, port, ok := parsedOrigin(origin)
+	if !ok {
+		return false
+	}
+	want, wantPort, ok := parsedOrigin(u.Scheme + "://" + host)
+	return ok && port != "" && port == wantPort && asciiLower(u.Hostname()) == asciiLower(want.Hostname())
+}
+
+// ofPattern reports whether an origin's host is one that the pattern's text can stand for.
+func ofPattern(origin, pattern string) bool {
+	if origin == "null" {
+		return pattern == "null"
+	}
+	scheme, rest, _ := strings.Cut(origin, "://")
+	u, _, ok := parsedOrigin("x://" + rest) // which schemes there are is not the question
+	if !ok {
+		return false
+	}
+	if wantScheme, hostPattern, found := strings.Cut(pattern, "://"); found {
+		if asciiLower(scheme) != asciiLower(wantScheme) {
+			return false
+		}
+		pattern = hostPattern
+	}
+	if i := strings.LastIndexByte(pattern, ':'); i > strings.LastIndexByte(pattern, ']') {
+		pattern = pattern[:i]
+	}
+	pattern = strings.Trim(asciiLower(pattern), "[]")
+	glob := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `.*`)
+	return regexp.MustCompile(`\A(?s:` + glob + `)\z`).MatchString(asciiLower(u.Hostname()))
+}
+
+// asciiLower is strings.ToLower for the letters that hosts have.
+func asciiLower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
+}
