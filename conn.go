@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/hail/internal/admit"
 	"example.com/hail/internal/link"
 	"example.com/hail/internal/wire"
 )
@@ -180,16 +181,15 @@ func (c *Conn) open(r *http.Request) {
 	s.sweeper.join(s.sweep)
 	if s.debug(c) {
 		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: connected", slog.Uint64("conn", c.id),
-			slog.String("path", clip(r.URL.Path)), slog.String("remote", r.RemoteAddr))
+			slog.String("path", admit.Clip(r.URL.Path)), slog.String("remote", r.RemoteAddr))
 	}
-	draining, cut := s.gate.closed()
-	switch {
-	case cut != nil:
-		if c.cut(cut.cause, cut.why) {
-			cut.late.Add(1)
+	switch end := s.end.Load(); {
+	case end != nil && end.cut:
+		if c.cut(end.cause, end.why) {
+			end.late.Add(1)
 		}
 		return
-	case draining:
+	case end != nil:
 		c.drain()
 		return
 	case !c.calls.enter():

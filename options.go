@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"example.com/hail/internal/wire"
+	"example.com/hail/internal/admit"
 )
 
 // Options are a Server's limits and policies. The zero value of each field stands for its default, a negative number
@@ -175,20 +175,14 @@ func or[T comparable](p *T, value T) {
 	}
 }
 
-// validate says what in the options cannot be meant.
-func (o Options) validate() error {
-	for i, pattern := range o.Origins {
-		if _, err := parseOriginPattern(pattern); err != nil {
-			return fmt.Errorf("hail: Options.Origins[%d]: %w", i, err)
-		}
-	}
-	for i, protocol := range o.Subprotocols {
-		if !wire.IsToken(protocol) {
-			return fmt.Errorf("hail: Options.Subprotocols[%d]: %q is not a token of RFC 9110 section 5.6.2", i, protocol)
-		}
+// validate returns the rules for requests, or the error of an option that is malformed.
+func (o Options) validate() (*admit.Rules, error) {
+	rules, err := admit.NewRules(o.Origins, o.Subprotocols)
+	if err != nil {
+		return nil, fmt.Errorf("hail: %w", err)
 	}
 	if math.IsNaN(o.MessageRate) {
-		return fmt.Errorf("hail: Options.MessageRate is not a number")
+		return nil, fmt.Errorf("hail: Options.MessageRate is not a number")
 	}
-	return nil
+	return rules, nil
 }

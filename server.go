@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"example.com/hail/internal/admit"
 	"example.com/hail/internal/fanout"
 	"example.com/hail/internal/link"
 	"example.com/hail/internal/poll"
@@ -32,7 +33,7 @@ type Server struct {
 	// Immutable after once.
 	handler   Handler
 	options   Options
-	origins   []originPattern
+	rules     *admit.Rules
 	link      link.Config
 	tick      time.Duration // of the sweep
 	queueFull error
@@ -43,6 +44,7 @@ type Server struct {
 	engines link.Engines
 	conns   registry
 	gate    gate
+	end     atomic.Pointer[serverEnd] // nil while it serves
 	sweeper sweeper
 	stats   serverStats
 
@@ -55,16 +57,12 @@ type Server struct {
 func (s *Server) setup() {
 	s.once.Do(func() {
 		s.handler, s.options = s.Handler.withDefaults(), s.Options.withDefaults()
-		s.fail = s.options.validate()
+		s.rules, s.fail = s.options.validate()
 		if s.fail != nil {
 			return
 		}
-		for _, pattern := range s.options.Origins {
-			p, _ := parseOriginPattern(pattern)
-			s.origins = append(s.origins, p)
-		}
 		o := &s.options
-		o.Subprotocols = slices.Clone(o.Subprotocols)
+		s.gate = gate{admit.NewGate(o.MaxConns, o.MaxConnsPerIP)}
 		s.link = link.Config{
 			ReadLimit: o.ReadLimit,
 			SendQueue: o.SendQueue,
@@ -99,25 +97,22 @@ func (s *Server) setup() {
 // from another origin or is over a limit gets an HTTP error, with Connection: close.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.setup()
-	if refusal := s.checkRequest(r); refusal != nil {
+	if refusal := s.rules.Check(r); refusal != nil {
 		s.refuse(w, r, refusal)
 		return
 	}
-	addr := ""
-	if s.options.MaxConnsPerIP > 0 {
-		addr = clientAddr(r)
-	}
-	if refusal := s.gate.enter(addr, &s.options); refusal != nil {
+	addr := s.gate.Addr(r.RemoteAddr)
+	if refusal := s.gate.Enter(addr); refusal != nil {
 		s.refuse(w, r, refusal)
 		return
 	}
 	accepted := false
 	defer func() {
 		if !accepted { // by an error or a panic of w's
-			s.gate.leave(addr)
+			s.gate.Leave(addr)
 		}
 	}()
-	neg := link.Negotiation{Subprotocol: s.chooseSubprotocol(r), Compression: s.options.Compression}
+	neg := link.Negotiation{Subprotocol: s.rules.Subprotocol(r), Compression: s.options.Compression}
 	l, err := link.Accept(w, r, neg, &s.link)
 	if err != nil {
 		s.acceptFailed(w, r, err)
@@ -166,15 +161,15 @@ const (
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.setup()
 	defer s.halt()
-	s.gate.close(nil)
+	s.endAs(&serverEnd{})
 	s.drain(ctx)
 	select {
-	case <-s.gate.empty():
+	case <-s.gate.Empty():
 		return nil
 	case <-ctx.Done():
 	}
 	select {
-	case <-s.gate.empty(): // at the same time
+	case <-s.gate.Empty(): // at the same time
 		return nil
 	default:
 		return s.cutAll(CauseShutdown, ctx.Err())
@@ -190,9 +185,39 @@ func (s *Server) Close() error {
 	return s.cutAll(CauseServerClosed, nil)
 }
 
+// serverEnd is how a server ends. A connection that is being opened reads it after it was added to the registry, and
+// Shutdown and Close store it before they walk the registry: at least one of the two sees the other.
+type serverEnd struct {
+	// Immutable.
+	cut   bool // else connections are drained
+	cause Cause
+	why   error
+
+	late atomic.Int32 // connections that were cut when they were opened
+}
+
+// endAs lets nobody in any more, and returns how the server ends: the first cut, else the first drain.
+func (s *Server) endAs(end *serverEnd) *serverEnd {
+	defer s.gate.Close()
+	for {
+		before := s.end.Load()
+		if before != nil && (before.cut || !end.cut) {
+			return before
+		}
+		if s.end.CompareAndSwap(before, end) {
+			return end
+		}
+	}
+}
+
+// gate adds a name that a connection's end uses.
+type gate struct{ *admit.Gate }
+
+func (g gate) leave(addr string) { g.Leave(addr) }
+
 // halt waits for the goroutines that a server without connections is about to end. Nothing is published any more.
 func (s *Server) halt() {
-	if s.gate.len() == 0 { // no callback runs on
+	if s.gate.Len() == 0 { // no callback runs on
 		s.sweeper.halt()
 		s.poller.Halt()
 	}
@@ -236,8 +261,8 @@ func (s *Server) drain(ctx context.Context) {
 func (s *Server) cutAll(cause Cause, why error) error {
 	reason := why
 	or(&reason, ErrServerClosed)
-	onTheWay := s.gate.close(&cutting{cause: cause, why: reason}) // who is still in the handshake is cut when it gets here
-	cut, total := 0, s.gate.len()
+	end := s.endAs(&serverEnd{cut: true, cause: cause, why: reason})
+	cut, total := 0, s.gate.Len()
 	for c := range s.conns.all() {
 		if c.cut(cause, reason) {
 			cut++
@@ -251,11 +276,11 @@ func (s *Server) cutAll(cause Cause, why error) error {
 	defer timer.Stop()
 	running := 0
 	select {
-	case <-s.gate.empty():
+	case <-s.gate.Empty():
 	case <-timer.C:
-		running = s.gate.len()
+		running = s.gate.Len()
 	}
-	cut += int(onTheWay.late.Swap(0))
+	cut += int(end.late.Swap(0))
 	switch {
 	case running > 0 && why == nil:
 		return fmt.Errorf("hail: %d callbacks still run %v after their connections were cut", running, grace)
@@ -272,10 +297,27 @@ func (s *Server) acceptFailed(w http.ResponseWriter, r *http.Request, err error)
 	var hijack *link.HijackError
 	switch {
 	case errors.As(err, &hijack):
-		s.refuse(w, r, notHijackable(w, hijack.Err))
+		s.refuse(w, r, admit.NotHijackable(w, hijack.Err))
 	default:
 		// The connection was taken over already, and is closed: there is nobody to answer.
 		s.stats.refused.Add(1)
-		s.options.Logger.LogAttrs(r.Context(), levelRefused, "hail: handshake failed", requestAttrs(r, err)...)
+		s.options.Logger.LogAttrs(r.Context(), slog.LevelWarn, "hail: handshake failed", requestAttrs(r, err.Error())...)
+	}
+}
+
+// refuse answers a request that is not upgraded, and logs why.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, refusal *admit.Refusal) {
+	s.stats.refused.Add(1)
+	refusal.Write(w, r)
+	s.options.Logger.LogAttrs(r.Context(), slog.LevelWarn, "hail: handshake refused",
+		append(requestAttrs(r, refusal.Detail), slog.Int("status", refusal.Status))...)
+}
+
+// requestAttrs describes a request without its query, where tokens travel.
+func requestAttrs(r *http.Request, why string) []slog.Attr {
+	return []slog.Attr{
+		slog.String("path", admit.Clip(r.URL.Path)),
+		slog.String("remote", r.RemoteAddr),
+		slog.String("err", why),
 	}
 }

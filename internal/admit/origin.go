@@ -1,8 +1,9 @@
-package hail
+package admit
 
 // Which pages may connect (RFC 6455 section 10.2, RFC 6454).
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"path"
@@ -10,31 +11,28 @@ import (
 	"unicode"
 )
 
-// webOrigin is an origin in its parts, in lower case; the port is the scheme's own where none is given.
-type webOrigin struct{ scheme, host, port string }
+// origin is an origin in its parts, in lower case; the port is the scheme's own if none is given.
+type origin struct{ scheme, host, port string }
 
 const letters = "abcdefghijklmnopqrstuvwxyz"
 
 var defaultPorts = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
 // parseOrigin reads an origin as browsers write it: scheme, host and port, and nothing else.
-func parseOrigin(s string) (webOrigin, bool) {
+func parseOrigin(s string) (origin, bool) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || scheme == "" || strings.ContainsFunc(s, notASCII) {
-		return webOrigin{}, false
+		return origin{}, false
 	}
 	scheme = strings.ToLower(scheme)
 	if strings.Trim(scheme, letters+"0123456789+-.") != "" || !strings.Contains(letters, scheme[:1]) {
-		return webOrigin{}, false
+		return origin{}, false
 	}
 	host, port, ok := splitHost(rest)
-	if port == "" {
-		port = defaultPorts[scheme]
-	}
-	return webOrigin{scheme, host, port}, ok
+	return origin{scheme, host, cmp.Or(port, defaultPorts[scheme])}, ok
 }
 
-// notASCII finds what no browser sends; some of it would become ASCII in lower case.
+// notASCII finds runes that no browser sends; some would become ASCII in lower case.
 func notASCII(r rune) bool { return r > unicode.MaxASCII }
 
 // splitHost splits a host and its optional port, in lower case, and reports whether they are
@@ -58,34 +56,34 @@ func splitHost(s string) (host, port string, ok bool) {
 	return host, port, host != "" && strings.Trim(host, letters+"0123456789-._*") == ""
 }
 
-// originPattern is one of Options.Origins in its parts. An empty scheme matches any.
-type originPattern struct {
-	webOrigin
+// pattern is one of Options.Origins in its parts. An empty scheme matches any.
+type pattern struct {
+	origin
 	all, null bool
 }
 
-func parseOriginPattern(s string) (originPattern, error) {
+func parsePattern(s string) (pattern, error) {
 	switch s {
 	case "*":
-		return originPattern{all: true}, nil
+		return pattern{all: true}, nil
 	case "null":
-		return originPattern{null: true}, nil
+		return pattern{null: true}, nil
 	}
 	if strings.Contains(s, "://") {
 		o, ok := parseOrigin(s)
 		if !ok {
-			return originPattern{}, fmt.Errorf("%q is not scheme://host or scheme://host:port", s)
+			return pattern{}, fmt.Errorf("%q is not scheme://host or scheme://host:port", s)
 		}
-		return originPattern{webOrigin: o}, nil
+		return pattern{origin: o}, nil
 	}
 	host, port, ok := splitHost(s)
 	if !ok {
-		return originPattern{}, fmt.Errorf("%q is not a host, host:port or origin", s)
+		return pattern{}, fmt.Errorf("%q is not a host, host:port or origin", s)
 	}
-	return originPattern{webOrigin: webOrigin{host: host, port: port}}, nil
+	return pattern{origin: origin{host: host, port: port}}, nil
 }
 
-func (p originPattern) matches(o webOrigin) bool {
+func (p pattern) matches(o origin) bool {
 	port := p.port
 	if p.scheme == "" && port == "" {
 		port = defaultPorts[o.scheme]
@@ -99,18 +97,18 @@ func matchHost(pattern, host string) bool {
 	if strings.HasPrefix(pattern, "[") {
 		return pattern == host
 	}
-	// The alphabet of both was checked: there is nothing in them that path.Match treats otherwise.
+	// The alphabet of both was checked: neither has another character that is special to path.Match.
 	ok, err := path.Match(pattern, host)
 	return ok && err == nil
 }
 
-// originAllowed reports whether the request's origin, if it has one, may connect.
-func originAllowed(r *http.Request, patterns []originPattern) bool {
+// allowOrigin reports whether the request's origin, if it has one, may connect.
+func (rules *Rules) allowOrigin(r *http.Request) bool {
 	values, present := r.Header["Origin"]
 	if !present {
 		return true
 	}
-	for _, p := range patterns {
+	for _, p := range rules.origins {
 		if p.all || p.null && len(values) == 1 && values[0] == "null" {
 			return true
 		}
@@ -125,7 +123,7 @@ func originAllowed(r *http.Request, patterns []originPattern) bool {
 	if sameHost(o, r.Host) {
 		return true
 	}
-	for _, p := range patterns {
+	for _, p := range rules.origins {
 		if !p.all && !p.null && p.matches(o) {
 			return true
 		}
@@ -134,9 +132,8 @@ func originAllowed(r *http.Request, patterns []originPattern) bool {
 }
 
 // sameHost reports whether a web page's origin is the host that the request was sent to.
-func sameHost(o webOrigin, requestHost string) bool {
+func sameHost(o origin, requestHost string) bool {
 	defaultPort, web := defaultPorts[o.scheme]
 	host, port, ok := splitHost(requestHost)
-	or(&port, defaultPort)
-	return web && ok && host == o.host && port == o.port
+	return web && ok && host == o.host && cmp.Or(port, defaultPort) == o.port
 }

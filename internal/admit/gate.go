@@ -1,0 +1,132 @@
+package admit
+
+// The limits on connections, before the upgrade.
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Gate counts the connections that are in, from before the handshake until after OnClose.
+// Its methods may be called from any goroutine.
+type Gate struct {
+	// Immutable. 0 or less: no limit.
+	maxConns      int
+	maxConnsPerIP int
+
+	emptied chan struct{} // closed once the gate is closed and nobody is in
+
+	mu      sync.Mutex
+	closed  bool
+	in      int
+	perAddr map[string]int // only if there is a limit for each address
+}
+
+// NewGate returns a gate with the limits Options.MaxConns and Options.MaxConnsPerIP. A limit of 0 or less is none.
+func NewGate(maxConns, maxConnsPerIP int) *Gate {
+	return &Gate{
+		maxConns:      maxConns,
+		maxConnsPerIP: maxConnsPerIP,
+		emptied:       make(chan struct{}),
+		perAddr:       make(map[string]int),
+	}
+}
+
+// Addr returns the address by which the gate counts a client, "" if it does not count by address.
+// remote is http.Request.RemoteAddr.
+func (g *Gate) Addr(remote string) string {
+	if g.maxConnsPerIP <= 0 {
+		return ""
+	}
+	return clientAddr(remote)
+}
+
+// Enter lets a connection from addr in and returns nil, or returns why not. addr is one that Addr returned.
+func (g *Gate) Enter(addr string) *Refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closed:
+		return tryLater(http.StatusServiceUnavailable, "the server is shutting down", "")
+	case g.maxConns > 0 && g.in >= g.maxConns:
+		return tryLater(http.StatusServiceUnavailable, "too many connections",
+			fmt.Sprintf("%d connections (Options.MaxConns)", g.in))
+	case g.maxConnsPerIP > 0 && g.perAddr[addr] >= g.maxConnsPerIP:
+		return tryLater(http.StatusTooManyRequests, "too many connections from your address",
+			fmt.Sprintf("%d connections from %s (Options.MaxConnsPerIP)", g.perAddr[addr], Clip(addr)))
+	}
+	g.in++
+	if g.maxConnsPerIP > 0 {
+		g.perAddr[addr]++
+	}
+	return nil
+}
+
+// Leave gives a place back. It is called once for each Enter that returned nil, with the same addr.
+func (g *Gate) Leave(addr string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.in--
+	if g.perAddr[addr] > 1 {
+		g.perAddr[addr]--
+	} else {
+		delete(g.perAddr, addr)
+	}
+	if g.closed && g.in == 0 {
+		close(g.emptied) // nobody enters any more, so this is the last to leave
+	}
+}
+
+// Close lets nobody in any more. It may be called more than once.
+func (g *Gate) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed && g.in == 0 {
+		close(g.emptied)
+	}
+	g.closed = true
+}
+
+// Empty returns a channel that is closed once the gate is closed and nobody is in.
+func (g *Gate) Empty() <-chan struct{} { return g.emptied }
+
+// Len returns how many are in.
+func (g *Gate) Len() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.in
+}
+
+// clientAddr returns the client's address, of IPv6 its /64: one client has that many.
+func clientAddr(remote string) string {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		// Middleware that knows the client behind a proxy may leave the port out.
+		host = strings.Trim(remote, "[]")
+	}
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	if addr = addr.Unmap(); addr.Is4() {
+		return addr.String()
+	}
+	prefix, _ := addr.WithZone("").Prefix(64) // an IPv6 address has this many bits
+	return prefix.String()
+}
+
+// tryLater returns a refusal whose Retry-After spreads the clients over the next seconds.
+func tryLater(status int, text, detail string) *Refusal {
+	refusal := refuse(status, text)
+	if detail != "" {
+		refusal.Detail = detail
+	}
+	refusal.Header = http.Header{"Retry-After": {strconv.Itoa(1 + rand.IntN(5))}}
+	return refusal
+}
