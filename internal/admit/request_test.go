@@ -91,22 +91,28 @@ func TestCheckRefuses(t *testing.T) {
 		{"malformed extensions", set("Sec-Websocket-Extensions", "x; =1"), 400, "Extensions"},
 		{"another origin", set("Origin", "https://evil.com"), 403, "origin"},
 	} {
-		r := handshake()
-		tc.change(r)
-		got := newRules(t, nil, nil).Check(r)
-		if got == nil {
-			t.Errorf("%s: was accepted, want %d", tc.name, tc.status)
-			continue
-		}
-		if got.Status != tc.status || !strings.Contains(got.Text, tc.text) || got.Detail == "" {
-			t.Errorf("%s: got %+v, want %d with %q", tc.name, *got, tc.status, tc.text)
-		}
-		if strings.Contains(got.Text+got.Detail, "SECRET") {
-			t.Errorf("%s: got %+v, which has the query", tc.name, *got)
-		}
-		if upgrade := got.Header.Get("Upgrade"); (upgrade == "websocket") != (tc.status == 426) {
-			t.Errorf("%s: got Upgrade %q with status %d", tc.name, upgrade, got.Status)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			r := handshake()
+			tc.change(r)
+			checkRefusal(t, newRules(t, nil, nil).Check(r), tc.status, tc.text)
+		})
+	}
+}
+
+// checkRefusal checks a refusal's status, and that its text has a part.
+func checkRefusal(t *testing.T, got *admit.Refusal, status int, text string) {
+	t.Helper()
+	if got == nil {
+		t.Fatalf("was accepted, want %d", status)
+	}
+	if got.Status != status || !strings.Contains(got.Text, text) || got.Detail == "" {
+		t.Errorf("got %+v, want %d with %q", *got, status, text)
+	}
+	if strings.Contains(got.Text+got.Detail, "SECRET") {
+		t.Errorf("got %+v, which has the query", *got)
+	}
+	if upgrade := got.Header.Get("Upgrade"); (upgrade == "websocket") != (status == http.StatusUpgradeRequired) {
+		t.Errorf("got Upgrade %q with status %d", upgrade, got.Status)
 	}
 }
 
