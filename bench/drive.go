@@ -160,11 +160,7 @@ func (fs *flows) echo(l *load, request []byte, reply int) (sample, error) {
 	warm := time.Now().Add(l.warm)
 	phase, busy := warming, len(fs.all)
 	err := fs.each(func(f *flow, b []byte) (bool, error) {
-		if l.compress {
-			f.want -= f.counter.count(b)
-		} else {
-			f.want -= len(b)
-		}
+		f.want -= f.counted(l, b)
 		if f.want > 0 {
 			return false, nil
 		}
@@ -199,6 +195,14 @@ func (fs *flows) echo(l *load, request []byte, reply int) (sample, error) {
 		return sample{}, err
 	}
 	return m.sample(t)
+}
+
+// counted returns how much of the replies b is: messages if they are compressed, else bytes.
+func (f *flow) counted(l *load, b []byte) int {
+	if l.compress {
+		return f.counter.count(b)
+	}
+	return len(b)
 }
 
 // receive has the server publish n messages, and measures until all have come everywhere. Where it checks, it
