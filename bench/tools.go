@@ -36,7 +36,7 @@ func (r *run) prepare(ctx context.Context) (t *tools, err error) {
 	t = &tools{dir: dir, servers: filepath.Join(dir, "servers")}
 	defer func() {
 		if err != nil {
-			t.remove()
+			os.RemoveAll(dir) // t is nil by then
 		}
 	}()
 	if err := command(ctx, ".", "go", "build", "-o", t.servers, "./servers"); err != nil {
