@@ -3,11 +3,13 @@
 FUZZTIME ?= 30s
 SOAKTIME ?= 2m
 SOAKSEED ?= 0
+BASE ?= HEAD
+CASES ?= .
 
 # The race detector needs cgo; Go turns that off where there is no C compiler.
 race := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-.PHONY: help test lint e2e bench microbench fuzz soak vuln rename
+.PHONY: help test lint e2e bench compare microbench fuzz soak vuln rename
 
 help: ## Show this list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do \
@@ -28,6 +30,9 @@ e2e: ## Drive the examples with ws, Chromium and WeChat's mini program; installs
 
 bench: ## Run hail and its peers in turn; writes bench/RESULTS.md and a plot
 	cd bench && go run . -out .
+
+compare: ## Run hail at the revision BASE and in this tree in turn, on the cases that match CASES
+	cd bench && go run . -base '$(BASE)' -cases '$(CASES)'
 
 microbench: ## Run the library's own benchmarks, with allocations
 	go test -run '^$$' -bench . -benchmem . ./internal/... ./test/lifecycle

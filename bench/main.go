@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -23,18 +24,25 @@ func main() {
 	log.SetFlags(0)
 	cases := flag.String("cases", ".", "regular expression: the cases to run")
 	names := flag.String("peers", strings.Join(peerNames(), ","), "the peers to run, in this order")
-	rounds := flag.Int("rounds", 3, "rounds; each runs every case with every peer")
+	rounds := flag.Int("rounds", 0, "rounds; each runs every case with every peer; 0: 3, or 5 with -base")
 	span := flag.Duration("time", 400*time.Millisecond, "how long a case is measured in a round")
 	out := flag.String("out", "", "directory to write RESULTS.md and results.svg to; none: print the table only")
 	growth := flag.Bool("growth", false, "weigh 1,000 to 18,000 idle connections instead, and what a garbage collection costs with them")
+	base := flag.String("base", "", "revision to compare hail and hail-reuse with, instead of with their peers")
 	profile := flag.String("profile", "", "directory for a CPU profile of each Go server in each case")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	debug.SetGCPercent(800) // of a small heap: the machine's cores are the servers'
-	r := &run{rounds: *rounds, warm: max(*span/3, 300*time.Millisecond), span: *span, settle: 200 * time.Millisecond, profile: *profile, progress: os.Stderr}
+	r := &run{rounds: cmp.Or(*rounds, 3), warm: max(*span/3, 300*time.Millisecond), span: *span, settle: 200 * time.Millisecond, profile: *profile, progress: os.Stderr}
 	if err := r.choose(*cases, *names); err != nil {
 		log.Fatal(err)
+	}
+	if *base != "" {
+		r.rounds = cmp.Or(*rounds, 5)
+		if err := r.compareWith(*base); err != nil {
+			log.Fatal(err)
+		}
 	}
 	if *growth {
 		if err := r.growth(ctx, os.Stdout); err != nil {
@@ -44,6 +52,10 @@ func main() {
 	}
 	if err := r.all(ctx); err != nil {
 		log.Fatal(err)
+	}
+	if *base != "" {
+		fmt.Println(r.comparison())
+		return
 	}
 	results := r.markdown(strings.Join(os.Args[1:], " "))
 	fmt.Print(results)
@@ -61,6 +73,7 @@ func main() {
 type run struct {
 	peers    []peer
 	cases    []bcase
+	base     string // revision to compare with, "" for none
 	rounds   int
 	warm     time.Duration // before a case is measured
 	span     time.Duration

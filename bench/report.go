@@ -38,9 +38,13 @@ func (c bcase) cost(s sample) float64 {
 // pace is the time that one takes, while all the machine's cores are at it.
 func pace(s sample) float64 { return 1 / s.rate }
 
-// ratio returns the median of a's cost in parts of b's, each of the same round; 0 where no round has both.
+// ratio returns the median of ratios, 0 if there are none.
 func (r *run) ratio(bcase, a, b string, cost func(sample) float64) float64 {
-	var ratios []float64
+	return median(r.ratios(bcase, a, b, cost), func(v float64) float64 { return v })
+}
+
+// ratios returns a's cost in parts of b's for each round that has both.
+func (r *run) ratios(bcase, a, b string, cost func(sample) float64) (ratios []float64) {
 	for _, x := range r.results[key{bcase, a}] {
 		for _, y := range r.results[key{bcase, b}] {
 			if x.round == y.round && cost(y) > 0 {
@@ -48,7 +52,7 @@ func (r *run) ratio(bcase, a, b string, cost func(sample) float64) float64 {
 			}
 		}
 	}
-	return median(ratios, func(v float64) float64 { return v })
+	return ratios
 }
 
 // goal is a figure of the design to reach.

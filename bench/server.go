@@ -27,6 +27,9 @@ func (t *tools) start(ctx context.Context, p peer, c bcase) (*server, error) {
 	if p.goServer {
 		args, dir = []string{t.servers, p.name}, "."
 	}
+	if name, ok := strings.CutSuffix(p.name, atBase); ok {
+		args = []string{t.base, name}
+	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
 	cmd.Env = os.Environ()

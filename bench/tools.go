@@ -24,6 +24,7 @@ import (
 type tools struct {
 	dir       string // temporary
 	servers   string // the program of the Go peers
+	base      string // the same of another revision, if there is one to compare with
 	cert, key string
 }
 
@@ -41,6 +42,11 @@ func (r *run) prepare(ctx context.Context) (t *tools, err error) {
 	}()
 	if err := command(ctx, ".", "go", "build", "-o", t.servers, "./servers"); err != nil {
 		return nil, err
+	}
+	if r.base != "" {
+		if err := t.buildBase(ctx, r.base); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.installJS(ctx); err != nil {
 		return nil, err
