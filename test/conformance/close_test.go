@@ -17,6 +17,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 // legalCode reports whether a close frame may carry the code: those of section 7.4.1 and the IANA registry,
@@ -242,7 +243,7 @@ func TestCloseHandshake(t *testing.T) {
 		if want := []string{closeProtocol}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		if info := await(t, ends); info.Code != hail.StatusProtocolError || info.Err == nil {
+		if info := kit.Await(t, "OnClose", ends, kit.Ample); info.Code != hail.StatusProtocolError || info.Err == nil {
 			t.Errorf("OnClose: got %+v, want 1002 and an error", info)
 		}
 		if close(messages); len(messages) != 1 || <-messages != "before" {
@@ -350,7 +351,7 @@ func TestCloseHandshake(t *testing.T) {
 				p := hailtest.Dial(t, server, "/", hailtest.Raw())
 				p.Write(tt.send)
 				p.CloseWrite()
-				if info := await(t, ends); info.Code != tt.want.Code || info.Reason != tt.want.Reason {
+				if info := kit.Await(t, "OnClose", ends, kit.Ample); info.Code != tt.want.Code || info.Reason != tt.want.Reason {
 					t.Errorf("got %d %q, want %d %q", info.Code, info.Reason, tt.want.Code, tt.want.Reason)
 				}
 			})
@@ -413,6 +414,6 @@ func TestCloseHandshake(t *testing.T) {
 		if got, want := converse(t, p, frames(text("close"), bye)), []string{`text "before"`, "close 4001 "}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		await(t, ends)
+		kit.Await(t, "OnClose", ends, kit.Ample)
 	})
 }

@@ -4,20 +4,17 @@ package conformance_test
 
 import (
 	"bytes"
-	"compress/flate"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 const offer = "permessage-deflate; client_max_window_bits"
@@ -31,32 +28,8 @@ func deflated(parts ...string) []hailtest.Frame {
 	return list
 }
 
-var compressors = sync.Pool{New: func() any {
-	w, _ := flate.NewWriter(nil, flate.BestCompression)
-	return w
-}}
-
-// compress returns the payload of a compressed message (section 7.2.1).
-func compress(data []byte) string {
-	w := compressors.Get().(*flate.Writer)
-	defer compressors.Put(w)
-	var b bytes.Buffer
-	w.Reset(&b)
-	w.Write(data)
-	w.Flush()
-	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
-}
-
-// inflate returns what a compressed message of the server stands for.
-func inflate(t *testing.T, payload []byte) []byte {
-	t.Helper()
-	r := flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff")))
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatalf("inflate the server's message: %v", err)
-	}
-	return data
-}
+// compress returns the payload of a compressed message.
+func compress(data []byte) string { return string(kit.Deflate(data)) }
 
 // The examples of section 7.2.3: "Hello".
 const (
@@ -247,7 +220,7 @@ func TestDeflateMessages(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			server, _ := echo(hail.Options{Compression: true, PingInterval: -1, MessageTimeout: -1})
 			p := hailtest.Dial(t, server, "/", hailtest.Raw(), hailtest.Compression())
-			payload := compress(append([]byte{0xff}, hex.EncodeToString(noise(20_000))...))
+			payload := compress(append([]byte{0xff}, hex.EncodeToString(kit.Noise(20_000))...))
 			p.Write(frames(deflated(payload[:len(payload)-1000], payload[len(payload)-1000:])[0])) // and no more comes
 			if got := show(p.ReadFrame()); got != closeUTF8 {
 				t.Errorf("got %s, want %s", got, closeUTF8)
@@ -320,7 +293,7 @@ func TestDeflateAnswers(t *testing.T) {
 			f := p.ReadFrame()
 			data := f.Payload
 			if f.RSV1 {
-				data = inflate(t, data)
+				data = kit.Inflated(t, data)
 			}
 			if !bytes.Equal(data, m) {
 				t.Errorf("echo of %d bytes: got %d other bytes", len(m), len(data))
@@ -331,7 +304,7 @@ func TestDeflateAnswers(t *testing.T) {
 	}
 	shows(t, "7692 7.1.1.1 no context taken over", func(t *testing.T) {
 		t.Parallel()
-		m := noise(2000)
+		m := kit.Noise(2000)
 		m = append(m, m...)
 		list := talk(t, "permessage-deflate; server_no_context_takeover", m, m)
 		if !list[0].RSV1 || !bytes.Equal(list[0].Payload, list[1].Payload) {
@@ -343,7 +316,7 @@ func TestDeflateAnswers(t *testing.T) {
 		for bits := 8; bits <= 15; bits++ {
 			window := 1 << bits
 			for _, size := range []int{window - 1, window, window + 1, 2 * window, 100_000} {
-				m := bytes.Repeat(noise(64), size/64+1)[:size]
+				m := bytes.Repeat(kit.Noise(64), size/64+1)[:size]
 				f := talk(t, fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits), m)[0]
 				if f.RSV1 && size > window && bits < 15 {
 					t.Errorf("window of %d, message of %d bytes: got it compressed, maybe with references past the window", window, size)
@@ -358,7 +331,7 @@ func TestDeflateAnswers(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(compression)
 		server.OnConnect = func(c *hail.Conn, _ *http.Request) error { return c.Subscribe("topic") }
-		m := bytes.Repeat(noise(64), 100_000/64)
+		m := bytes.Repeat(kit.Noise(64), 100_000/64)
 		peers := make(map[int]*hailtest.Peer)
 		for bits := 8; bits <= 15; bits++ {
 			peers[bits] = hailtest.Dial(t, server, "/", hailtest.Raw(),
@@ -376,7 +349,7 @@ func TestDeflateAnswers(t *testing.T) {
 				t.Errorf("window of %d bits: compressed is %v, want %v", bits, f.RSV1, want)
 			}
 			if f.RSV1 {
-				f.Payload = inflate(t, f.Payload)
+				f.Payload = kit.Inflated(t, f.Payload)
 			}
 			if !bytes.Equal(f.Payload, m) {
 				t.Errorf("window of %d bits: got %d other bytes", bits, len(f.Payload))
@@ -391,14 +364,4 @@ func TestDeflateAnswers(t *testing.T) {
 			}
 		}
 	})
-}
-
-// noise returns bytes that do not compress.
-func noise(n int) []byte {
-	r := rand.New(rand.NewPCG(1, uint64(n)))
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-	return b
 }

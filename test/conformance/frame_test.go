@@ -14,6 +14,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 // readFrame reads a server's frame and refuses what no server may send, whatever was negotiated.
@@ -204,7 +205,7 @@ func TestFragments(t *testing.T) {
 					if got := show(p.ReadFrame()); got != closed {
 						t.Errorf("got %s before the message's end, want %s", got, closed)
 					}
-					await(t, ends)
+					kit.Await(t, "OnClose", ends, kit.Ample)
 				})
 			})
 		}

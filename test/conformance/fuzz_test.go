@@ -5,14 +5,10 @@ package conformance_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/ed25519"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log"
-	"math/big"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -27,6 +23,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 const fuzzLimit = 700
@@ -202,7 +199,7 @@ func connectTCP(t *testing.T, handler http.Handler) transport {
 // connectTLS is connectTCP with TLS in process.
 func connectTLS(t *testing.T, handler http.Handler) transport {
 	ln, nc := loopback(t)
-	serveHTTP(t, handler, tls.NewListener(ln, serverTLS()), nc)
+	serveHTTP(t, handler, tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{kit.Certificate()}}), nc)
 	return tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
 }
 
@@ -216,31 +213,14 @@ func loopback(t *testing.T) (net.Listener, *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc.SetDeadline(time.Now().Add(ample))
+	nc.SetDeadline(time.Now().Add(kit.Ample))
 	return ln, nc.(*net.TCPConn)
 }
 
-// serverTLS has a certificate that nobody vouches for.
-var serverTLS = sync.OnceValue(func() *tls.Config {
-	_, key, _ := ed25519.GenerateKey(nil)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
-	cert, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: key}}}
-})
-
 // serveHTTP serves the handler until the test's end, which closes the client's connection first.
 func serveHTTP(t *testing.T, handler http.Handler, ln net.Listener, client net.Conn) {
-	srv := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
-	var serving sync.WaitGroup
-	serving.Go(func() { srv.Serve(ln) })
-	t.Cleanup(func() {
-		client.Close()
-		srv.Close()
-		serving.Wait()
-	})
+	kit.Serve(t, ln, handler)
+	t.Cleanup(func() { client.Close() })
 }
 
 // check holds what the server sent against the outcome.
@@ -406,7 +386,7 @@ func parse(t *testing.T, r *bufio.Reader) (list []string) {
 			t.Fatalf("after %q: %v", list, err)
 		}
 		if f.RSV1 {
-			f.RSV1, f.Payload = false, inflate(t, f.Payload)
+			f.RSV1, f.Payload = false, kit.Inflated(t, f.Payload)
 		}
 		list = append(list, show(f))
 	}

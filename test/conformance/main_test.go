@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,12 +15,10 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestMain(m *testing.M) { hailtest.Main(suite{m}) }
-
-// ample is longer than anything that is waited for takes.
-const ample = 20 * time.Second
 
 // script is what a client sends, and what has to come of it.
 type script struct {
@@ -93,7 +90,7 @@ const (
 // echo returns a server that echoes, and where OnClose tells of the end.
 func echo(opts hail.Options) (*hail.Server, <-chan hail.CloseInfo) {
 	ends := make(chan hail.CloseInfo, 16)
-	opts.Logger = slog.New(slog.DiscardHandler)
+	opts.Logger = kit.Quiet
 	return &hail.Server{
 		Options: opts,
 		Handler: hail.Handler{
@@ -134,7 +131,7 @@ func (s script) play(t *testing.T) {
 				t.Errorf("got %q and %q\nwant %q and %q", got, pongs, want, wantPongs)
 			}
 			wantCause := cmp.Or(s.cause, hail.CausePeerClosed)
-			if info := await(t, ends); info.Cause != wantCause {
+			if info := kit.Await(t, "OnClose", ends, kit.Ample); info.Cause != wantCause {
 				t.Errorf("OnClose: got cause %q (%v), want %q", info.Cause, info.Err, wantCause)
 			}
 		})
@@ -157,7 +154,7 @@ func apart(list []string) (others, pongs []string) {
 func converse(t *testing.T, p *hailtest.Peer, b []byte) (got []string) {
 	t.Helper()
 	conn := p.NetConn()
-	conn.SetDeadline(time.Now().Add(ample))
+	conn.SetDeadline(time.Now().Add(kit.Ample))
 	sent := make(chan struct{})
 	go func() { // ends with the connection
 		defer close(sent)
@@ -173,7 +170,7 @@ func converse(t *testing.T, p *hailtest.Peer, b []byte) (got []string) {
 			break
 		}
 		if f.RSV1 && p.Response.Header.Get("Sec-WebSocket-Extensions") != "" {
-			f.RSV1, f.Payload = false, inflate(t, f.Payload)
+			f.RSV1, f.Payload = false, kit.Inflated(t, f.Payload)
 		}
 		got = append(got, show(f))
 		if f.Opcode == hailtest.OpClose {
@@ -184,16 +181,4 @@ func converse(t *testing.T, p *hailtest.Peer, b []byte) (got []string) {
 	conn.Close()
 	<-sent
 	return got
-}
-
-// await returns what OnClose was told.
-func await(t *testing.T, ends <-chan hail.CloseInfo) hail.CloseInfo {
-	t.Helper()
-	select {
-	case info := <-ends:
-		return info
-	case <-time.After(ample):
-		t.Fatalf("OnClose was not called after %v", ample)
-		panic("unreachable")
-	}
 }

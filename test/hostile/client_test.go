@@ -15,10 +15,8 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
-
-const handshake = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
 // client is one, over TLS or not.
 type client struct {
@@ -59,7 +57,7 @@ func dial(t *testing.T, kind, addr string) *client {
 	if kind == "tls" {
 		nc = tls.Client(tcp, &tls.Config{InsecureSkipVerify: true})
 	}
-	nc.SetDeadline(time.Now().Add(ample))
+	nc.SetDeadline(time.Now().Add(kit.Ample))
 	return &client{t, nc, tcp, bufio.NewReader(nc)}
 }
 
@@ -69,7 +67,7 @@ func (c *client) write(b []byte) { c.nc.Write(b) }
 // upgrade does the handshake, and returns behind the answer.
 func (c *client) upgrade(opts ...option) {
 	c.t.Helper()
-	header := strings.TrimSuffix(handshake, "\r\n")
+	header := strings.TrimSuffix(kit.Handshake, "\r\n")
 	for _, opt := range opts {
 		opt(c, &header)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestControlFloods(t *testing.T) {
@@ -32,7 +33,7 @@ func TestControlFloods(t *testing.T) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				got := make(chan string, 1)
 				ended := make(chan hail.CloseInfo, 1)
-				s := &hail.Server{Options: hail.Options{Logger: quiet}, Handler: hail.Handler{
+				s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}, Handler: hail.Handler{
 					OnConnect: func(*hail.Conn, *http.Request) error { return nil },
 					OnMessage: func(_ *hail.Conn, m hail.Message) error {
 						got <- m.String()
@@ -49,7 +50,7 @@ func TestControlFloods(t *testing.T) {
 						c.write(b)
 					}
 					c.write(frame(true, hailtest.OpText, []byte("still here")))
-					if s := await(t, "OnMessage", got); s != "still here" {
+					if s := kit.Await(t, "OnMessage", got, kit.Ample); s != "still here" {
 						t.Errorf("got %q, want %q", s, "still here")
 					}
 					look(nil)
@@ -62,7 +63,7 @@ func TestControlFloods(t *testing.T) {
 					if tc.pongs != (pongs > 0) || pongs > frames {
 						t.Errorf("got %d pongs, want some: %v", pongs, tc.pongs)
 					}
-					if info := await(t, "OnClose", ended); info.Cause != hail.CausePeerClosed {
+					if info := kit.Await(t, "OnClose", ended, kit.Ample); info.Cause != hail.CausePeerClosed {
 						t.Errorf("OnClose: got %v, want the peer's close", info)
 					}
 				})

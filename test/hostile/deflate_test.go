@@ -3,8 +3,6 @@ package hostile_test
 // Compressed messages that cost more than their bytes say.
 
 import (
-	"bytes"
-	"compress/flate"
 	"slices"
 	"strings"
 	"testing"
@@ -12,19 +10,8 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
-
-// compress returns the payload of a compressed message of n zeros (RFC 7692 section 7.2.1).
-func compress(n int) []byte {
-	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, flate.BestCompression)
-	chunk := make([]byte, 1<<20)
-	for ; n > 0; n -= len(chunk) {
-		w.Write(chunk[:min(n, len(chunk))])
-	}
-	w.Flush()
-	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
-}
 
 func deflated(payload []byte) []byte {
 	return hailtest.Frame{Fin: true, RSV1: true, Opcode: hailtest.OpBinary, Payload: payload, Key: [4]byte{0, 0, 0, 1}}.Bytes()
@@ -42,7 +29,7 @@ func TestDeflateBombs(t *testing.T) {
 		heapRecord = 20 << 10
 		bombTime   = 20 * time.Second
 	)
-	bomb := deflated(compress(64 << 20 / scale))
+	bomb := deflated(kit.Deflate(make([]byte, 64<<20/scale)))
 	for kind := range transports {
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, ReadLimit: limit, CloseTimeout: bombTime})
@@ -52,7 +39,7 @@ func TestDeflateBombs(t *testing.T) {
 				heap += conns * heapRecord
 			}
 			bounds{heap, 3 + conns, bombTime}.hold(t, func(look func(func() bool)) {
-				before := allocated()
+				before := kit.TotalAlloc()
 				for _, c := range clients {
 					c.write(bomb)
 				}
@@ -61,7 +48,7 @@ func TestDeflateBombs(t *testing.T) {
 						t.Errorf("got a close frame with %v, want 1009", code)
 					}
 				}
-				if n := allocated() - before; n > conns*takenEach {
+				if n := kit.TotalAlloc() - before; n > conns*takenEach {
 					t.Errorf("allocated %d bytes, want at most %d", n, conns*takenEach)
 				}
 				look(tg.stands)
@@ -81,7 +68,7 @@ func TestDeflateBlocksWithoutContent(t *testing.T) {
 		sent      = 4 << 20
 		blockTime = 20 * time.Second
 	)
-	full := string(compress(32 << 10))
+	full := string(kit.Deflate(make([]byte, 32<<10)))
 	for name, payload := range map[string]string{
 		"stored":                         strings.Repeat("\x00\x00\x00\xff\xff", sent/5),
 		"stored, final":                  strings.Repeat("\x01\x00\x00\xff\xff", sent/5),

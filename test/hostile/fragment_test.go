@@ -9,6 +9,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 const (
@@ -52,7 +53,7 @@ func TestFragments(t *testing.T) {
 						tg.ends(t, 1, hail.CauseReadLimit)
 						return
 					}
-					data := await(t, "OnMessage", got)
+					data := kit.Await(t, "OnMessage", got, kit.Ample)
 					if want := bytes.Repeat([]byte(tc.part), manyFragments); !bytes.Equal(data, want) {
 						t.Errorf("got a message of %d bytes, want %d", len(data), len(want))
 					}
@@ -82,9 +83,9 @@ func TestFragmentsLeaveNothing(t *testing.T) {
 							c.write(part)
 						}
 						sent := uint64((2*wave + i + 1) * conns * len(part))
-						until(t, "all is read", func() bool { return tg.server.Stats().BytesIn == sent })
+						kit.Until(t, "all is read", func() bool { return tg.server.Stats().BytesIn == sent })
 					}
-					until(t, "all are messages", func() bool { return tg.server.Stats().Received == uint64((wave+1)*conns) })
+					kit.Until(t, "all are messages", func() bool { return tg.server.Stats().Received == uint64((wave+1)*conns) })
 					heap() // the pool gives up what it has
 				}
 				look(tg.stands)
@@ -111,7 +112,7 @@ func TestFragmentsWithoutEnd(t *testing.T) {
 					defer close(flooding)
 					flood(t, c.nc, repeat(frame(false, hailtest.OpContinuation, nil), 1000))
 				}()
-				until(t, "the flood", func() bool { return tg.server.Stats().BytesIn > 100_000 })
+				kit.Until(t, "the flood", func() bool { return tg.server.Stats().BytesIn > 100_000 })
 				look(tg.stands)
 				tg.ends(t, 1, hail.CauseMessageTimeout)
 				<-flooding

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"example.com/hail"
+	"example.com/hail/test/internal/kit"
 )
 
 // header is one of a handshake, in one or more lines.
@@ -65,7 +66,7 @@ func longHeaders(size int) map[string]header {
 
 // parser returns a server that looks at all of them.
 func parser() *hail.Server {
-	return &hail.Server{Options: hail.Options{Logger: quiet, Compression: true, Subprotocols: []string{"chat"},
+	return &hail.Server{Options: hail.Options{Logger: kit.Quiet, Compression: true, Subprotocols: []string{"chat"},
 		Origins: []string{"*a*a*a*a*b.example", "https://*.example.com:*"}}}
 }
 
@@ -85,9 +86,9 @@ func TestHeaders(t *testing.T) {
 			r := request(t)
 			r.Header[h.name] = h.values
 			w := httptest.NewRecorder()
-			goroutines, before, start := runtime.NumGoroutine(), allocated(), time.Now()
+			goroutines, before, start := runtime.NumGoroutine(), kit.TotalAlloc(), time.Now()
 			s.ServeHTTP(w, r)
-			took, n := time.Since(start), allocated()-before
+			took, n := time.Since(start), kit.TotalAlloc()-before
 			if most := uint64(amplification*size + any); n > most {
 				t.Errorf("allocated %d bytes, want at most %d", n, most)
 			}
@@ -124,18 +125,12 @@ func BenchmarkHeaders(b *testing.B) {
 // request returns a legal handshake.
 func request(t testing.TB) *http.Request {
 	t.Helper()
-	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(handshake)))
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(kit.Handshake)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.RemoteAddr = "127.0.0.1:1"
 	return r
-}
-
-func allocated() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.TotalAlloc
 }
 
 // TestHeadersAreNotKept has handshakes with as much in one header as net/http takes, of which a connection uses a word.
@@ -161,7 +156,7 @@ func TestHeadersAreNotKept(t *testing.T) {
 				}
 				bounds{conns * heapEach, goroutines, keptTime}.hold(t, func(look func(func() bool)) {
 					clients := tg.crowd(t, conns, func(_ *client, header *string) { *header += line + "\r\n" })
-					until(t, "all are open", func() bool { return tg.server.Len() == conns })
+					kit.Until(t, "all are open", func() bool { return tg.server.Len() == conns })
 					look(tg.stands)
 					runtime.KeepAlive(clients)
 				})
@@ -177,7 +172,7 @@ func TestManyAddresses(t *testing.T) {
 		addressHeap = 64 << 10 // nothing stays of a connection that is over
 		addressTime = 20 * time.Second
 	)
-	s := &hail.Server{Options: hail.Options{Logger: quiet, MaxConnsPerIP: 1}}
+	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet, MaxConnsPerIP: 1}}
 	bounds{addressHeap, 0, addressTime}.hold(t, func(look func(func() bool)) {
 		for i := range addresses {
 			r := request(t)
@@ -210,7 +205,7 @@ func TestHeaderFloods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tg := serve(t, "epoll", hail.Handler{}, hail.Options{})
 			var b strings.Builder
-			b.WriteString(strings.TrimSuffix(handshake, "\r\n"))
+			b.WriteString(strings.TrimSuffix(kit.Handshake, "\r\n"))
 			for i := 0; b.Len() < 2<<20; i++ {
 				b.WriteString(line(i))
 			}

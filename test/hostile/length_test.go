@@ -8,6 +8,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestLengthOf16GiB(t *testing.T) {
@@ -49,7 +50,7 @@ func TestLengthOf16GiB(t *testing.T) {
 					for _, c := range clients {
 						c.write(tc.send)
 					}
-					until(t, "all is read", func() bool { return tg.server.Stats().BytesIn == uint64(conns*len(tc.send)) })
+					kit.Until(t, "all is read", func() bool { return tg.server.Stats().BytesIn == uint64(conns*len(tc.send)) })
 					look(tg.stands)
 					tg.ends(t, conns, tc.cause)
 				})

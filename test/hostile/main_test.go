@@ -4,27 +4,20 @@ package hostile_test
 import (
 	"bytes"
 	"crypto/tls"
-	"io"
-	"log"
-	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"runtime"
 	"runtime/metrics"
-	"sync"
 	"testing"
 	"time"
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestMain(m *testing.M) { hailtest.Main(m) }
-
-// ample is longer than anything that is waited for takes.
-const ample = 20 * time.Second
 
 // bounds are what an attack may cost the server: at its height, and until it is over.
 type bounds struct {
@@ -87,16 +80,9 @@ var transports = map[string]func(net.Listener) net.Listener{
 	"epoll":     func(ln net.Listener) net.Listener { return ln },
 	"goroutine": func(ln net.Listener) net.Listener { return opaque{ln} },
 	"tls": func(ln net.Listener) net.Listener {
-		return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+		return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{kit.Certificate()}})
 	},
 }
-
-// certificate is the one that httptest has.
-var certificate = sync.OnceValue(func() tls.Certificate {
-	s := httptest.NewTLSServer(nil)
-	defer s.Close()
-	return s.TLS.Certificates[0]
-})
 
 // opaque hides from the server what kind of connections it accepts.
 type opaque struct{ net.Listener }
@@ -119,8 +105,6 @@ type target struct {
 	closed chan hail.CloseInfo
 }
 
-var quiet = slog.New(slog.DiscardHandler)
-
 // serve runs a server on a loopback port until the test's end. Of h, OnClose is taken.
 func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
 	t.Helper()
@@ -130,7 +114,7 @@ func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
 		h.OnConnect = func(*hail.Conn, *http.Request) error { return nil }
 	}
 	if o.Logger == nil {
-		o.Logger = quiet
+		o.Logger = kit.Quiet
 	}
 	tg.server = &hail.Server{Handler: h, Options: o}
 	tg.addr = listen(t, "tcp", kind, tg.server, func() {
@@ -152,20 +136,11 @@ func listen(t *testing.T, network, kind string, h http.Handler, stop func()) str
 	if err != nil {
 		t.Fatal(err)
 	}
-	hs := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
-	served := make(chan struct{})
-	go func() { // ends with hs.Close, which the cleanup waits for
-		defer close(served)
-		if kind == multipath {
-			kind = "epoll"
-		}
-		hs.Serve(transports[kind](ln))
-	}()
-	t.Cleanup(func() {
-		stop()
-		hs.Close()
-		<-served
-	})
+	if kind == multipath {
+		kind = "epoll"
+	}
+	kit.Serve(t, transports[kind](ln), h)
+	t.Cleanup(stop)
 	return ln.Addr().String()
 }
 
@@ -188,18 +163,6 @@ func (tg *target) crowd(t *testing.T, n int, opts ...option) []*client {
 	return clients
 }
 
-// await returns what comes from the channel.
-func await[T any](t *testing.T, what string, from <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-from:
-		return v
-	case <-time.After(ample):
-		t.Fatalf("%s: got nothing for %v", what, ample)
-		panic("unreachable")
-	}
-}
-
 // stands reports whether no connection has ended.
 func (tg *target) stands() bool { return len(tg.closed) == 0 }
 
@@ -207,7 +170,7 @@ func (tg *target) stands() bool { return len(tg.closed) == 0 }
 func (tg *target) ends(t *testing.T, n int, want ...hail.Cause) {
 	t.Helper()
 	for range n {
-		info := await(t, "OnClose", tg.closed)
+		info := kit.Await(t, "OnClose", tg.closed, kit.Ample)
 		known := false
 		for _, cause := range want {
 			known = known || cause == info.Cause
@@ -218,29 +181,14 @@ func (tg *target) ends(t *testing.T, n int, want ...hail.Cause) {
 	}
 }
 
-// until waits for a condition.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	limit := time.After(ample)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-limit:
-			t.Fatalf("%s: not within %v", what, ample)
-		}
-	}
-}
-
-// flood writes b again and again until the server ends the connection, and fails the test where it has not after ample.
+// flood writes b again and again until the server ends the connection, and fails the test where it has not after kit.Ample.
 func flood(t *testing.T, nc net.Conn, b []byte) {
 	t.Helper()
-	nc.SetWriteDeadline(time.Now().Add(ample))
+	nc.SetWriteDeadline(time.Now().Add(kit.Ample))
 	for {
 		if _, err := nc.Write(b); err != nil {
 			if os.IsTimeout(err) {
-				t.Errorf("the server still has the connection after %v", ample)
+				t.Errorf("the server still has the connection after %v", kit.Ample)
 			}
 			return
 		}
@@ -251,13 +199,13 @@ func flood(t *testing.T, nc net.Conn, b []byte) {
 // at the same time, and be measured.
 func pester(t *testing.T, nc net.Conn, b []byte) {
 	t.Helper()
-	nc.SetWriteDeadline(time.Now().Add(ample))
+	nc.SetWriteDeadline(time.Now().Add(kit.Ample))
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		if _, err := nc.Write(b); err != nil {
 			if os.IsTimeout(err) {
-				t.Errorf("the server still has the connection after %v", ample)
+				t.Errorf("the server still has the connection after %v", kit.Ample)
 			}
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/hail"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestCrossOrigins(t *testing.T) {
@@ -18,7 +19,7 @@ func TestCrossOrigins(t *testing.T) {
 		originHeap = 64 << 10 // nothing stays of a refusal
 		originTime = 20 * time.Second
 	)
-	options := hail.Options{Logger: quiet, Origins: []string{"https://app.example.com", "*.example.org"}}
+	options := hail.Options{Logger: kit.Quiet, Origins: []string{"https://app.example.com", "*.example.org"}}
 	s := &hail.Server{Options: options}
 	tg := serve(t, "epoll", hail.Handler{}, options)
 	for name, origin := range map[string]string{
@@ -74,7 +75,7 @@ func TestCrossOrigins(t *testing.T) {
 			})
 			c := dial(t, "epoll", tg.addr)
 			defer c.reset()
-			c.write([]byte(strings.TrimSuffix(handshake, "\r\n") + "Origin: " + origin + "\r\n\r\n"))
+			c.write([]byte(strings.TrimSuffix(kit.Handshake, "\r\n") + "Origin: " + origin + "\r\n\r\n"))
 			if resp, err := http.ReadResponse(c.br, nil); err != nil || resp.StatusCode != http.StatusForbidden || !resp.Close {
 				t.Errorf("Origin %q over TCP: got %v, %v; want 403, close", origin, resp, err)
 			}

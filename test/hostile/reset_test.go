@@ -12,6 +12,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestResets(t *testing.T) {
@@ -31,7 +32,7 @@ func TestResets(t *testing.T) {
 	}{
 		{"before the request", func(*client) {}, true},
 		{"in a TLS handshake", func(c *client) { c.tcp.Write([]byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3}) }, true},
-		{"in the request", func(c *client) { c.write([]byte(handshake)[:60]) }, true},
+		{"in the request", func(c *client) { c.write([]byte(kit.Handshake)[:60]) }, true},
 		{"behind the handshake", func(c *client) { c.upgrade() }, false},
 		{"in the greeting", func(c *client) { c.upgrade(); c.take(3) }, false},
 		{"in a header", func(c *client) { c.upgrade(); c.write(text[:1]) }, false},
@@ -81,8 +82,8 @@ func TestResets(t *testing.T) {
 						t.Errorf("%s: OnClose was called for more connections than there were", stage.name)
 					}
 				}
-				until(t, "all is over", func() bool { return tg.server.Stats().Open == 0 })
-				until(t, "no descriptor is left", func() bool { return descriptors(t) <= files })
+				kit.Until(t, "all is over", func() bool { return tg.server.Stats().Open == 0 })
+				kit.Until(t, "no descriptor is left", func() bool { return descriptors(t) <= files })
 				look(nil)
 			})
 		})

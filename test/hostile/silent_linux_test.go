@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/hail"
+	"example.com/hail/test/internal/kit"
 )
 
 // It is little, where the system by itself would take megabytes, and is given back soon after the connection.
@@ -35,7 +36,7 @@ func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
 			tg.crowd(t, conns)
 			most := 0
 			looked := time.Time{}
-			until(t, "the system holds what it will", func() bool {
+			kit.Until(t, "the system holds what it will", func() bool {
 				held := unsent(t, tg.addr) // of multipath: what is on one of its paths
 				if held > most {
 					most, looked = held, time.Now()
@@ -47,7 +48,7 @@ func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
 			}
 			tg.ends(t, conns, hail.CauseWriteTimeout)
 			start := time.Now()
-			until(t, "the system has given it back", func() bool { return unsent(t, tg.addr) == 0 })
+			kit.Until(t, "the system has given it back", func() bool { return unsent(t, tg.addr) == 0 })
 			if took := time.Since(start); took > 5*writeTimeout {
 				t.Errorf("given back after %v, want at most %v", took, 5*writeTimeout)
 			}

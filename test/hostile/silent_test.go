@@ -10,6 +10,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestPeersThatNeverRead(t *testing.T) {
@@ -68,14 +69,14 @@ func TestPeersThatNeverRead(t *testing.T) {
 							flooding <- struct{}{}
 						}()
 					}
-					until(t, "the queues are full", func() bool { return tg.server.Stats().Sent > conns*queue/4100 })
+					kit.Until(t, "the queues are full", func() bool { return tg.server.Stats().Sent > conns*queue/4100 })
 					look(tg.stands)
 					tg.ends(t, conns, tc.want...)
 					for _, c := range clients {
 						c.reset()
 					}
 					for range clients {
-						await(t, "the cut", flooding)
+						kit.Await(t, "the cut", flooding, kit.Ample)
 					}
 				})
 			})
@@ -100,7 +101,7 @@ func TestPeersThatIgnoreTheClose(t *testing.T) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				tg := serve(t, kind, hail.Handler{}, hail.Options{CloseTimeout: closeTimeout})
 				clients := tg.crowd(t, conns)
-				until(t, "all are open", func() bool { return tg.server.Len() == conns })
+				kit.Until(t, "all are open", func() bool { return tg.server.Len() == conns })
 				goroutines := conns + 3 // ours
 				if kind != "epoll" {
 					goroutines += conns
@@ -123,7 +124,7 @@ func TestPeersThatIgnoreTheClose(t *testing.T) {
 					look(tg.stands)
 					tg.ends(t, conns, hail.CauseClosed)
 					for range clients {
-						await(t, "the cut", gone)
+						kit.Await(t, "the cut", gone, kit.Ample)
 					}
 				})
 			})

@@ -17,6 +17,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 // The race detector does not know more than 8,128 goroutines.
@@ -34,7 +35,7 @@ func TestDrainIsSpread(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &hail.Server{Options: hail.Options{Logger: quiet}}
+				s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
 				times := make(chan time.Time, stormConns)
 				for range stormConns {
 					s.ServeHTTP(&stormWriter{conn: newStormConn(times)}, request(t))
@@ -87,7 +88,7 @@ func TestRefusalsAreSpread(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const refused, seconds = 10_000, 5
-			tc.options.Logger = quiet
+			tc.options.Logger = kit.Quiet
 			s := &hail.Server{Options: tc.options}
 			first := newStormConn(make(chan time.Time, 1))
 			s.ServeHTTP(&stormWriter{conn: first}, request(t))

@@ -12,6 +12,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 // TestHandshakesThatTrickle is net/http's to end, by ReadHeaderTimeout: the server must see nothing of them.
@@ -21,7 +22,7 @@ func TestHandshakesThatTrickle(t *testing.T) {
 		timeout  = time.Second
 		heapEach = 24 << 10 // net/http's pair of buffers, and what it has read
 	)
-	s := &hail.Server{Options: hail.Options{Logger: quiet}}
+	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

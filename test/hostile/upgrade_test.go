@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/hail"
+	"example.com/hail/test/internal/kit"
 )
 
 func TestPipelinedRequests(t *testing.T) {
@@ -21,7 +22,7 @@ func TestPipelinedRequests(t *testing.T) {
 		most       = 20 * time.Second
 	)
 	const hidden = "GET /admin HTTP/1.1\r\nHost: example.com\r\n\r\n"
-	change := func(from, to string) string { return strings.Replace(handshake, from, to, 1) }
+	change := func(from, to string) string { return strings.Replace(kit.Handshake, from, to, 1) }
 	for name, first := range map[string]string{
 		"no upgrade":          change("Upgrade: websocket\r\n", ""),
 		"wrong version":       change("Version: 13", "Version: 12"),
@@ -33,7 +34,7 @@ func TestPipelinedRequests(t *testing.T) {
 		"with a false body":   change("\r\n\r\n", "\r\nContent-Length: 10000\r\n\r\n"),
 		"expecting":           change("\r\n\r\n", "\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
 		"POST":                change("GET", "POST"),
-		"too many":            handshake,                     // MaxConns is 1
+		"too many":            kit.Handshake,                 // MaxConns is 1
 		"too many from there": change("GET / ", "GET /few "), // MaxConnsPerIP is 1
 		"shutting down":       change("GET / ", "GET /shut "),
 		"not to be hijacked":  change("GET / ", "GET /wrapped "),
@@ -41,10 +42,10 @@ func TestPipelinedRequests(t *testing.T) {
 	} {
 		pipeline := func(t *testing.T, kind string) {
 			var served atomic.Int32
-			full := &hail.Server{Options: hail.Options{Logger: quiet, MaxConns: 1}}
-			few := &hail.Server{Options: hail.Options{Logger: quiet, MaxConnsPerIP: 1}}
-			open := &hail.Server{Options: hail.Options{Logger: quiet}}
-			shut := &hail.Server{Options: hail.Options{Logger: quiet}}
+			full := &hail.Server{Options: hail.Options{Logger: kit.Quiet, MaxConns: 1}}
+			few := &hail.Server{Options: hail.Options{Logger: kit.Quiet, MaxConnsPerIP: 1}}
+			open := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
+			shut := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
 			if err := shut.Shutdown(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -652,7 +652,7 @@ func TestConnsAndLen(t *testing.T) {
 		p.Receive()
 		peers = append(peers, p)
 	}
-	kit.WaitFor(t, func() bool { return s.Len() == 20 })
+	kit.Until(t, "20 open connections", func() bool { return s.Len() == 20 })
 	for c := range s.Conns() {
 		c.Send(hail.Text("to all"))
 	}

@@ -32,7 +32,7 @@ func TestShutdownClosesWithGoingAway(t *testing.T) {
 		for range 4 {
 			peers = append(peers, hailtest.Dial(t, s, "/", opts...))
 		}
-		kit.WaitFor(t, func() bool { return s.Len() == len(peers) })
+		kit.Until(t, "all connections open", func() bool { return s.Len() == len(peers) })
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
@@ -194,7 +194,7 @@ func TestCloseCutsAtOnce(t *testing.T) {
 		idle := hailtest.Dial(t, s, "/", opts...)
 		busy := hailtest.Dial(t, s, "/", opts...)
 		busy.Send(hail.Text("block"))
-		kit.WaitFor(t, func() bool { return s.Stats().Received == 1 && s.Len() == 2 })
+		kit.Until(t, "all connections open", func() bool { return s.Stats().Received == 1 && s.Len() == 2 })
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}

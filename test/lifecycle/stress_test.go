@@ -476,7 +476,7 @@ func TestEverySendIsAccountedFor(t *testing.T) {
 						}
 					})
 				}
-				kit.WaitFor(t, func() bool {
+				kit.Until(t, "a full queue", func() bool {
 					st := s.Stats()
 					if waits := int(st.Sent)*frame - int(st.BytesOut); waits > queue {
 						t.Errorf("%d bytes wait, want at most the %d of SendQueue", waits, queue)
@@ -585,7 +585,7 @@ func TestStalledPeerTakesLittleMemory(t *testing.T) {
 					}
 				})
 			}
-			kit.WaitFor(t, func() bool { return c.TrySend(hail.Binary(data)) != nil && s.Stats().Sent > 10 })
+			kit.Until(t, "a full queue", func() bool { return c.TrySend(hail.Binary(data)) != nil && s.Stats().Sent > 10 })
 			// The queue, twice while it is written and grows; a message, compressed, for each that waits.
 			most := before + 2<<20 + 16*70_000 + 1<<19
 			var after uint64
@@ -798,7 +798,7 @@ func TestEndedConnectionsAreForgotten(t *testing.T) {
 			}
 			kit.Await(t, "OnClose", closed, kit.Ample)
 		}
-		kit.WaitFor(t, func() bool {
+		kit.Until(t, "all connections forgotten", func() bool {
 			runtime.GC()
 			return forgotten.Load() == n
 		})
@@ -817,8 +817,8 @@ func TestBytesThatEndAnywhere(t *testing.T) {
 		{hailtest.Frame{Fin: true, Opcode: hailtest.OpPing, Payload: []byte("ping")}.Bytes(), ""},
 		{kit.Message(bytes.Repeat([]byte("x"), 126)), strings.Repeat("x", 126)},
 		{kit.Fragments(false, []byte("in parts"), 2, 0, 3), "in parts"},
-		{kit.Fragments(true, kit.Deflated(t, []byte("compressed"))), "compressed"},
-		{kit.Fragments(true, kit.Deflated(t, []byte("compressed parts")), 4), "compressed parts"},
+		{kit.Fragments(true, kit.Deflate([]byte("compressed"))), "compressed"},
+		{kit.Fragments(true, kit.Deflate([]byte("compressed parts")), 4), "compressed parts"},
 		{hailtest.CloseFrame(4000, "bye").Bytes(), ""},
 	}
 	var stream []byte

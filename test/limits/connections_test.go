@@ -61,7 +61,7 @@ func TestMaxConns(t *testing.T) {
 // awaitSlot waits until a server lets a connection in: a slot is free a moment after OnClose.
 func awaitSlot(t *testing.T, s *hail.Server, opts ...hailtest.Option) {
 	t.Helper()
-	kit.WaitFor(t, func() bool {
+	kit.Until(t, "a free place", func() bool {
 		return hailtest.Handshake(t, s, "/", opts...).StatusCode == http.StatusSwitchingProtocols
 	})
 }

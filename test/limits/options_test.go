@@ -158,7 +158,7 @@ func TestCompressedFrameThatWasNotNegotiated(t *testing.T) {
 	t.Parallel()
 	h, e := kit.Observed(hail.Handler{})
 	p := hailtest.Dial(t, &hail.Server{Handler: h}, "/", hailtest.Compression()) // offered, but off
-	p.Write(kit.Fragments(true, kit.Deflated(t, []byte("hello"))))
+	p.Write(kit.Fragments(true, kit.Deflate([]byte("hello"))))
 	if got := p.WaitClose(); got.Code != hail.StatusProtocolError {
 		t.Errorf("close: got %v, want 1002", got)
 	}

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,13 +30,13 @@ func TestReadLimit(t *testing.T) {
 		},
 	}
 	compressed := map[string]func(t *testing.T, data []byte) []byte{
-		"compressed": func(t *testing.T, data []byte) []byte { return kit.Fragments(true, kit.Deflated(t, data)) },
+		"compressed": func(t *testing.T, data []byte) []byte { return kit.Fragments(true, kit.Deflate(data)) },
 		"compressed fragments": func(t *testing.T, data []byte) []byte {
-			z := kit.Deflated(t, data)
+			z := kit.Deflate(data)
 			return kit.Fragments(true, z, len(z)/2, 0)
 		},
 		"compressed noise": func(t *testing.T, data []byte) []byte {
-			return kit.Fragments(true, kit.Deflated(t, kit.Noise(len(data))))
+			return kit.Fragments(true, kit.Deflate(kit.Noise(len(data))))
 		},
 	}
 	for _, tc := range []struct {
@@ -156,7 +155,7 @@ func TestReadLimitTakesNoMemory(t *testing.T) {
 	const conns = 100
 	claim := hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Length: 16 << 30}.Bytes()
 	part := hailtest.Frame{Opcode: hailtest.OpBinary, Length: 16 << 30}.Bytes()
-	bomb := kit.Fragments(true, kit.Deflated(t, make([]byte, 16<<20)))
+	bomb := kit.Fragments(true, kit.Deflate(make([]byte, 16<<20)))
 	for name, tc := range map[string]struct {
 		options hail.Options
 		send    []byte
@@ -179,7 +178,7 @@ func TestReadLimitTakesNoMemory(t *testing.T) {
 			for i := range peers {
 				peers[i] = hailtest.Dial(t, s, "/", hailtest.Compression())
 			}
-			before := totalAlloc()
+			before := kit.TotalAlloc()
 			for _, p := range peers {
 				p.Write(tc.send)
 			}
@@ -188,19 +187,13 @@ func TestReadLimitTakesNoMemory(t *testing.T) {
 					kit.CheckClosed(t, kit.Await(t, "OnClose", e.Closed, kit.Ample), hail.StatusMessageTooBig, hail.CauseReadLimit, false)
 				}
 			} else {
-				kit.WaitFor(t, func() bool { return s.Stats().BytesIn == uint64(conns*len(tc.send)) })
+				kit.Until(t, "every byte read", func() bool { return s.Stats().BytesIn == uint64(conns*len(tc.send)) })
 			}
-			if each, most := (totalAlloc()-before)/conns, uint64(1<<20); each > most {
+			if each, most := (kit.TotalAlloc()-before)/conns, uint64(1<<20); each > most {
 				t.Errorf("allocated %d bytes a connection, want at most %d", each, most)
 			}
 		})
 	}
-}
-
-func totalAlloc() uint64 {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.TotalAlloc
 }
 
 func TestMessageTimeout(t *testing.T) {

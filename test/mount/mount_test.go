@@ -5,14 +5,12 @@ package mount_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,11 +19,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"example.com/hail"
+	"example.com/hail/test/internal/kit"
 )
 
 // A handshake, in parts. The token in its query may not come out anywhere.
@@ -396,20 +394,20 @@ func hpack(fields ...string) string {
 type mounted struct {
 	hail *hail.Server
 	http *httptest.Server
-	log  logBuffer // hail's and net/http's
+	log  *kit.Logbook // hail's and net/http's
 }
 
 // newMounted makes a service that is yet to be started. A wrapper may stand between it and server.
 func newMounted(t *testing.T, server *hail.Server, wrapper func(http.Handler) http.Handler) *mounted {
 	t.Helper()
 	m := &mounted{hail: server}
-	server.Logger = slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	server.Logger, m.log = kit.NewLogbook()
 	var h http.Handler = server
 	if wrapper != nil {
 		h = wrapper(h)
 	}
 	m.http = httptest.NewUnstartedServer(h)
-	m.http.Config.ErrorLog = log.New(&m.log, "net/http: ", 0)
+	m.http.Config.ErrorLog = log.New(m.log, "net/http: ", 0)
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Errorf("Close: got %v, want nil", err)
@@ -519,7 +517,7 @@ func (m *mounted) checkRefusal(t *testing.T, answer string, status int, header [
 // checkLog tests what the log says of the last refusal. It is there once the whole answer is.
 func (m *mounted) checkLog(t *testing.T, status int, parts ...string) {
 	t.Helper()
-	line := m.log.last("handshake refused")
+	line := m.log.Last("handshake refused")
 	for _, want := range append(parts, "level=WARN", "path=/ws ", "remote=127.0.0.1:", fmt.Sprintf("status=%d", status)) {
 		if !strings.Contains(line, want) {
 			t.Errorf("log: got %q, want %q in it", m.log.String(), want)
@@ -533,32 +531,4 @@ func (m *mounted) checkQueryIsSecret(t *testing.T) {
 	if got := m.log.String(); strings.Contains(got, "hush") || strings.Contains(got, "token") || got == "" {
 		t.Errorf("log: got %q, want lines without the query", got)
 	}
-}
-
-// logBuffer is a log that goroutines share.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// last returns the last line that has part in it, "" for none.
-func (l *logBuffer) last(part string) (line string) {
-	for s := range strings.Lines(l.String()) {
-		if strings.Contains(s, part) {
-			line = s
-		}
-	}
-	return line
 }

@@ -5,8 +5,6 @@ package soak_test
 import (
 	"bufio"
 	"bytes"
-	"compress/flate"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,6 +16,7 @@ import (
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
 )
 
 type client struct {
@@ -96,7 +95,7 @@ func (c *client) listen() {
 		for c.stalled.Load() {
 			time.Sleep(time.Millisecond)
 		}
-		first, payload, err := readFrame(c.br)
+		first, payload, err := kit.ReadFrame(c.br)
 		if err != nil {
 			c.f.mu.Lock()
 			c.f.last = err
@@ -125,51 +124,13 @@ func (c *client) listen() {
 				continue
 			}
 			if head&0x40 != 0 {
-				message = inflate(message)
+				if message, err = kit.Inflate(message); err != nil {
+					message = []byte(err.Error()) // which is nobody's
+				}
 			}
 			c.f.arrived(head&15 == byte(hailtest.OpBinary), message)
 		}
 	}
-}
-
-func readFrame(r *bufio.Reader) (first byte, payload []byte, err error) {
-	var b [8]byte
-	if _, err := io.ReadFull(r, b[:2]); err != nil {
-		return 0, nil, err
-	}
-	first = b[0]
-	n := uint64(b[1])
-	switch n {
-	case 126:
-		_, err = io.ReadFull(r, b[6:])
-		n = uint64(binary.BigEndian.Uint16(b[6:]))
-	case 127:
-		_, err = io.ReadFull(r, b[:])
-		n = binary.BigEndian.Uint64(b[:])
-	}
-	if err != nil {
-		return 0, nil, err
-	}
-	payload = make([]byte, n)
-	_, err = io.ReadFull(r, payload)
-	return first, payload, err
-}
-
-func inflate(b []byte) []byte {
-	r := flate.NewReader(io.MultiReader(bytes.NewReader(b), bytes.NewReader([]byte("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
-	out, err := io.ReadAll(r)
-	if err != nil {
-		return []byte(err.Error())
-	}
-	return out
-}
-
-func deflate(b []byte) []byte {
-	var z bytes.Buffer
-	w, _ := flate.NewWriter(&z, flate.BestSpeed)
-	w.Write(b)
-	w.Flush()
-	return bytes.TrimSuffix(z.Bytes(), []byte("\x00\x00\xff\xff"))
 }
 
 // write writes b, in pieces of at most so many bytes, 0: in one.
@@ -237,7 +198,7 @@ func (c *client) message(command string) (b []byte) {
 	op := hailtest.Opcode(1 + seq%2)
 	packed := c.deflate && c.r.IntN(2) == 0
 	if packed {
-		data = deflate(data)
+		data = kit.Deflate(data)
 	}
 	for parts := c.r.IntN(4); ; parts-- {
 		n := len(data)

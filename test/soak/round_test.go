@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -23,6 +22,7 @@ import (
 	"example.com/hail"
 	"example.com/hail/internal/link"
 	"example.com/hail/internal/poll"
+	"example.com/hail/test/internal/kit"
 )
 
 // patience is how long what has to end may take.
@@ -215,7 +215,7 @@ func (rd *round) start(r *rand.Rand) {
 		PongTimeout:    days(500*time.Millisecond, r),
 		CloseTimeout:   days(400*time.Millisecond, r),
 		TopicBytes:     []int{0, 100 << 10, 10 << 10}[r.IntN(3)],
-		Logger:         slog.New(slog.DiscardHandler),
+		Logger:         kit.Quiet,
 	}
 	if r.IntN(2) == 0 {
 		o.PingInterval = -1 // a ping would push on what was forgotten

@@ -3,16 +3,13 @@ package soak_test
 // What connections run over.
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
 	"net"
 	"runtime"
 	"sync"
 	"time"
+
+	"example.com/hail/test/internal/kit"
 )
 
 // A transport is what the server listens on, and how clients reach it.
@@ -42,7 +39,7 @@ func (rd *round) open(small bool) transport {
 	}
 	tr := transport{&listener{ln, rd, small}, dial}
 	if rd.kind == "tls" {
-		tr.Listener = tls.NewListener(tr.Listener, &tls.Config{Certificates: []tls.Certificate{certificate()}})
+		tr.Listener = tls.NewListener(tr.Listener, &tls.Config{Certificates: []tls.Certificate{kit.Certificate()}})
 		tr.dial = func() (net.Conn, error) {
 			nc, err := dial()
 			if err != nil {
@@ -53,19 +50,6 @@ func (rd *round) open(small bool) transport {
 	}
 	return tr
 }
-
-var certificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-})
 
 // listener gives the server what the round's kind says.
 type listener struct {

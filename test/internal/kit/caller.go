@@ -5,7 +5,6 @@ package kit
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -14,8 +13,11 @@ import (
 	"time"
 
 	"example.com/hail/hailtest"
-	"example.com/hail/internal/wire"
 )
+
+// Handshake is the request of a client that offers nothing.
+const Handshake = "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
 // Caller is a client without a goroutine.
 type Caller struct {
@@ -34,6 +36,7 @@ func Listen(t testing.TB, h http.Handler) string {
 	return ln.Addr().String()
 }
 
+// Serve serves h on ln until the test ends.
 func Serve(t testing.TB, ln net.Listener, h http.Handler) {
 	server := &http.Server{Handler: h, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	done := make(chan struct{})
@@ -55,8 +58,7 @@ func Call(addr string) (*Caller, error) {
 	}
 	c := &Caller{nc.(*net.TCPConn), bufio.NewReader(nc)}
 	c.SetDeadline(time.Now().Add(Ample))
-	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", addr)
+	io.WriteString(c, Handshake)
 	resp, err := http.ReadResponse(c.br, nil)
 	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
 		err = errors.New(resp.Status)
@@ -70,19 +72,8 @@ func Call(addr string) (*Caller, error) {
 
 // Next reads a frame of the server's.
 func (c *Caller) Next() (opcode hailtest.Opcode, payload []byte, err error) {
-	head, err := c.br.Peek(2)
-	if err != nil {
-		return 0, nil, err
-	}
-	head, err = c.br.Peek(map[byte]int{126: 4, 127: 10}[head[1]&0x7F] | 2)
-	if err != nil {
-		return 0, nil, err
-	}
-	h, n := wire.Parse(head)
-	c.br.Discard(n)
-	payload = make([]byte, h.Length)
-	_, err = io.ReadFull(c.br, payload)
-	return hailtest.Opcode(h.Opcode()), payload, err
+	first, payload, err := ReadFrame(c.br)
+	return hailtest.Opcode(first & 0xF), payload, err
 }
 
 // Reset closes with an RST.

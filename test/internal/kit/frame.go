@@ -3,13 +3,16 @@ package kit
 // Frames made by hand.
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"example.com/hail/hailtest"
+	"example.com/hail/internal/wire"
 )
 
 // Message returns the bytes of a whole frame.
@@ -28,30 +31,61 @@ func Fragments(rsv1 bool, data []byte, sizes ...int) []byte {
 	return append(b, hailtest.Frame{Fin: true, RSV1: rsv1, Opcode: opcode, Payload: data}.Bytes()...)
 }
 
-const deflateTail = "\x00\x00\xff\xff"
+// What the sender of a compressed message cuts off its end, and an empty last block for the reader's sake.
+const (
+	tail = "\x00\x00\xff\xff"
+	last = "\x01\x00\x00\xff\xff"
+)
 
-// Deflated returns data as the payload of a frame with RSV1.
-func Deflated(t *testing.T, data []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestCompression)
+var compressors = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestCompression)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
+	return w
+}}
+
+// Deflate returns data as the payload of a frame with RSV1 (RFC 7692 section 7.2.1).
+func Deflate(data []byte) []byte {
+	w := compressors.Get().(*flate.Writer)
+	defer compressors.Put(w)
+	var b bytes.Buffer
+	w.Reset(&b)
 	w.Write(data)
 	w.Flush()
-	return bytes.TrimSuffix(b.Bytes(), []byte(deflateTail))
+	return bytes.TrimSuffix(b.Bytes(), []byte(tail))
 }
 
-// Inflated reverses Deflated.
+// Inflate reverses Deflate.
+func Inflate(payload []byte) ([]byte, error) {
+	return io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(tail+last))))
+}
+
+// Inflated is Inflate of what has to be right.
 func Inflated(t *testing.T, payload []byte) []byte {
 	t.Helper()
-	r := flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(deflateTail+"\x01\x00\x00\xff\xff")))
-	data, err := io.ReadAll(r)
+	data, err := Inflate(payload)
 	if err != nil {
 		t.Fatalf("inflate: %v", err)
 	}
 	return data
+}
+
+// ReadFrame reads a server's frame, and returns its first byte and its payload.
+func ReadFrame(r *bufio.Reader) (first byte, payload []byte, err error) {
+	head, err := r.Peek(2)
+	if err != nil {
+		return 0, nil, err
+	}
+	if head, err = r.Peek(map[byte]int{126: 4, 127: 10}[head[1]&0x7F] | 2); err != nil {
+		return 0, nil, err
+	}
+	h, n := wire.Parse(head)
+	first = head[0]
+	r.Discard(n)
+	payload = make([]byte, h.Length)
+	_, err = io.ReadFull(r, payload)
+	return first, payload, err
 }
 
 // Noise returns bytes that do not compress.

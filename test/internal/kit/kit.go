@@ -29,15 +29,18 @@ func Await[T any](t *testing.T, what string, ch <-chan T, d time.Duration) T {
 	}
 }
 
-// WaitFor waits for what has no signal of its own.
-func WaitFor(t *testing.T, ok func() bool) {
+// Until waits for a condition that has no signal of its own.
+func Until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(Ample)
 	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatal("not so after 20 s")
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%s: not within %v", what, Ample)
 		}
-		runtime.Gosched()
 	}
 }
 
@@ -91,4 +94,11 @@ func Heap() uint64 {
 		}
 		least = m.HeapAlloc
 	}
+}
+
+// TotalAlloc returns the bytes that have been allocated so far.
+func TotalAlloc() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }

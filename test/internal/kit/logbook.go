@@ -28,10 +28,22 @@ func (l *Logbook) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-func (l *Logbook) Lines() []string {
+func (l *Logbook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Collect(strings.Lines(l.buf.String()))
+	return l.buf.String()
+}
+
+func (l *Logbook) Lines() []string { return slices.Collect(strings.Lines(l.String())) }
+
+// Last returns the last line that has part in it, "" for none.
+func (l *Logbook) Last(part string) (line string) {
+	for _, s := range l.Lines() {
+		if strings.Contains(s, part) {
+			line = s
+		}
+	}
+	return line
 }
 
 // Level returns the lines of one level.
