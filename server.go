@@ -79,7 +79,6 @@ func (s *Server) setup() {
 			HistoryAge:      o.History.Age,
 			Deflate:         o.Compression,
 			DeflateFrom:     link.DeflateFrom,
-			Hidden:          broadcast,
 		})
 		s.link.Order = s.hub.Order
 		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)

@@ -12,23 +12,33 @@ import (
 	"example.com/hail/internal/link"
 )
 
-// broadcast is the topic that every open connection is on, once there was a broadcast. It is no user's: a
-// topic's name is valid UTF-8.
+// broadcast is what the link knows as the topic of broadcasts. It is no user's: a topic's name is valid UTF-8.
 const broadcast = "\xff"
 
-// Broadcast publishes m to every open connection, as Conns has them. It is [Server.Publish] to a topic of its own
-// that all are on, which counts for no limit but TopicBytes and TopicMessages.
+// everything is a place in what is broadcast.
+type everything struct{ *fanout.Cursor }
+
+func (everything) Topic() string { return broadcast }
+
+// Broadcast publishes m to every open connection, as Conns has them. It is [Server.Publish] to something like a topic
+// that all are on, which counts for no limit except TopicBytes and TopicMessages.
 func (s *Server) Broadcast(m Message) error {
 	s.setup()
+	first, err := m.first()
+	if err != nil {
+		return err
+	}
 	s.toAll.Do(func() {
-		s.hasToAll.Store(true) // from now on each connection joins when it opens
+		// From now on each connection joins when it opens. Before, a server that never broadcasts pays nothing for
+		// it: some 300 bytes a connection.
+		s.hasToAll.Store(true)
 		for c := range s.conns.all() {
 			if c.opens.Load() {
 				c.joinAll()
 			}
 		}
 	})
-	return s.publish(broadcast, m, 0)
+	return s.published(s.hub.Broadcast(first, m.Data))
 }
 
 // Publish sends m to all connections that are subscribed to the topic, and copies its data. Nobody has to make the
@@ -52,13 +62,12 @@ func (s *Server) Publish(topic string, m Message) error {
 }
 
 // PublishSeq is Publish for a message that carries its own sequence number, by which [Conn.SubscribeSince] can
-// resume. message builds it, and is called again with a larger number where other messages, of any topic, were
-// published meanwhile: it should be quick.
+// resume. message builds it. It is called once, while nothing else can be published to the topic or read from it: it
+// should be quick, and may not call hail. If it panics, nothing is published.
 //
 // Every message that is published has a number, larger than those before it in all topics, so in one topic there are
 // gaps. Numbers start at the time of day in microseconds, so they rise over restarts too, and stay below 2^53, so JavaScript
-// has them exactly. Where many call PublishSeq at once, a message whose making takes time may leave a gap of some thousand:
-// should that go on, numbers run ahead of the clock, and a restart at that time begins below them.
+// has them exactly.
 func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) error {
 	s.setup()
 	if err := s.checkTopic(topic); err != nil {
@@ -203,8 +212,8 @@ func (c *Conn) listen(topic string, open func() *fanout.Cursor) error {
 // joinAll puts the connection on the topic of broadcasts.
 func (c *Conn) joinAll() {
 	// An error says that the connection is closing: it misses nothing.
-	_ = c.listen(broadcast, func() *fanout.Cursor {
-		return c.server.hub.Subscribe(broadcast, c.id, c.link.Compresses(), (*owner)(c))
+	_ = c.link.Listen(broadcast, -1, broadcast, func() link.Feed {
+		return everything{c.server.hub.SubscribeAll(c.link.Compresses(), (*owner)(c))}
 	})
 }
 
@@ -219,7 +228,7 @@ func (o *owner) Slow(err error) {
 	var behind *fanout.BehindError
 	if errors.As(err, &behind) {
 		topic, option := fmt.Sprintf("topic %q", behind.Topic), "TopicBytes"
-		if behind.Topic == broadcast {
+		if behind.All {
 			topic = "broadcasts"
 		}
 		if behind.Bound == fanout.Messages {

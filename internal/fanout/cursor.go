@@ -26,12 +26,17 @@ func (b Bound) String() string {
 // BehindError says that a subscriber has fallen off a topic's log.
 type BehindError struct {
 	Topic    string
+	All      bool  // it is no topic, but all that is broadcast
 	Messages int   // how many were published since those it took, its own among them
 	Bound    Bound // of the log
 }
 
 func (e *BehindError) Error() string {
-	return fmt.Sprintf("fanout: %d messages behind on topic %q, more %s than its log keeps", e.Messages, e.Topic, e.Bound)
+	on := fmt.Sprintf("topic %q", e.Topic)
+	if e.All {
+		on = "broadcasts"
+	}
+	return fmt.Sprintf("fanout: %d messages behind on %s, more %s than its log keeps", e.Messages, on, e.Bound)
 }
 
 // Cursor is a subscription: a place in a topic's log. Its owner calls one method at a time.
@@ -70,6 +75,17 @@ func (h *Hub) SubscribeSince(name string, seq, id uint64, deflate bool, target T
 		return from
 	})
 	return c, complete
+}
+
+// SubscribeAll returns a cursor for what is broadcast from now on.
+func (h *Hub) SubscribeAll(deflate bool, target Target) *Cursor {
+	c := &Cursor{topic: h.all, target: target, deflate: deflate}
+	t := h.all
+	t.mu.Lock()
+	defer t.unlock()
+	c.next.Store(t.next())
+	t.addLocked(c)
+	return c
 }
 
 // subscribe puts c where start says.
@@ -120,7 +136,7 @@ func (c *Cursor) Peek(upto uint64) (p []byte, err error) {
 		return nil, nil
 	}
 	if t.loseLocked(c) {
-		return nil, &BehindError{t.name, int(t.next() - c.next.Load()), t.bound}
+		return nil, &BehindError{t.name, t == t.hub.all, int(t.next() - c.next.Load()), t.bound}
 	}
 	t.passOwnLocked(c)
 	if c.gone || c.next.Load() == c.limitLocked() {

@@ -28,8 +28,9 @@ func (h *Hub) deflate(t *topic, m *message) (buf *[]byte) {
 	return buf
 }
 
+// putBuffer takes a buffer back, which may be nil.
 func putBuffer(buf *[]byte) {
-	if cap(*buf) <= maxPooled {
+	if buf != nil && cap(*buf) <= maxPooled {
 		buffers.Put(buf)
 	}
 }

@@ -45,8 +45,6 @@ type Config struct {
 	// compressing is tried.
 	Deflate     bool
 	DeflateFrom int
-	// Hidden is a topic that [Hub.Topics] leaves out, and that has no history.
-	Hidden string
 }
 
 // Target owns cursors.
@@ -73,6 +71,7 @@ type Hub struct {
 	_     [56]byte
 
 	topics topics
+	all    *topic // of broadcasts: it has no name, no history, and is never gone
 	queue  queue
 	ages   ages
 
@@ -92,8 +91,7 @@ const (
 // New returns a hub without topics.
 //
 // Its numbers start at the time in microseconds: they rise over restarts too, while fewer than a million
-// messages a second are published, of which one of PublishSeq that others keep passing counts for up to 4,096. They stay
-// below 2^53, which JSON readers keep exactly.
+// messages a second are published. They stay below 2^53, which JSON readers keep exactly.
 func New(cfg Config) *Hub {
 	cfg.HistoryAge = min(cfg.HistoryAge, math.MaxInt64/2) // it is added to the time
 	h := &Hub{
@@ -112,15 +110,13 @@ func New(cfg Config) *Hub {
 	}
 	h.order.Store(uint64(h.start.UnixMicro()))
 	h.topics.init()
+	h.all = &topic{hub: h}
 	h.queue.max = int32(runtime.GOMAXPROCS(0))
 	return h
 }
 
 // now returns the time since the start, which no change of the clock disturbs.
 func (h *Hub) now() time.Duration { return time.Since(h.start) }
-
-// keeps reports whether the topic has a history.
-func (h *Hub) keeps(name string) bool { return h.history && name != h.cfg.Hidden }
 
 // Order returns the latest number of a message. Whoever takes a cursor's messages after it sees every
 // message that has this number or a smaller one.
@@ -134,105 +130,118 @@ type message struct {
 	sender   uint64
 }
 
-// Publish appends a message to the topic's log and has its subscribers woken, all but those with the
-// sender's id. It returns the message's number. Where the topic has neither subscribers nor history that is all
+// Publish appends a message to the log of the topic of that name, and has its subscribers woken, except those with the
+// sender's id. It returns the message's number. If the topic has neither subscribers nor history, that is all
 // that is left of it. first is the frame's first byte without RSV1. payload is copied.
 //
-// It does not wait for what a subscriber does with it. But where those who wake subscribers are so slow that
-// those who keep up might fall off it helps them, and waits a few milliseconds at the most
+// It does not wait for what a subscriber does with it. But if those who wake subscribers are so slow that
+// those who keep up might fall off, it helps them, and waits a few milliseconds at the most
 // for what they are at. A *[TooLargeError] or [ErrClosed] says that nothing was published.
-func (h *Hub) Publish(topic string, first byte, payload []byte, sender uint64) (seq uint64, err error) {
+func (h *Hub) Publish(name string, first byte, payload []byte, sender uint64) (seq uint64, err error) {
 	m := message{first: first, payload: payload, sender: sender}
-	seq, _, err = h.publish(topic, &m, 0)
-	return seq, err
-}
-
-// PublishSeq does what [Hub.Publish] does for a message that carries its own number, which f builds. f runs under no
-// lock. Where other messages have passed the number meanwhile it is called again with a larger one;
-// what it returned last is published, or is the error.
-func (h *Hub) PublishSeq(topic string, sender uint64, f func(seq uint64) (first byte, payload []byte, err error)) (seq uint64, err error) {
-	// Those who guess far have the others guess further, and all numbers run ahead of the clock. So the limit is what is enough
-	// against those who publish without guessing, but for an f that takes so long that nothing else helps.
-	const far, farthest, patience = 12, 20, time.Second
-	begin, limit := h.now(), far
-	for try := 0; ; try++ {
-		if h.closed.Load() {
-			return 0, ErrClosed
-		}
-		if h.now()-begin > patience {
-			limit = farthest
-		}
-		// Each guess reaches further ahead of the others' messages than the last.
-		want := h.order.Load() + 1<<min(2*try, limit)
-		m := message{sender: sender}
-		if m.first, m.payload, err = f(want); err != nil {
-			return 0, err
-		}
-		_, ok, err := h.publish(topic, &m, want)
-		switch {
-		case err != nil:
-			return 0, err
-		case ok:
-			return want, nil
-		}
-	}
-}
-
-// publish publishes m under the number that is wanted, or the next one for 0. ok is false where another
-// message has the wanted number, or a larger one.
-func (h *Hub) publish(name string, m *message, want uint64) (seq uint64, ok bool, err error) {
-	if size := wire.FrameSize(len(m.payload)); size > h.maxFrame {
-		return 0, false, &TooLargeError{size, h.maxFrame}
+	if err := h.fits(&m); err != nil {
+		return 0, err
 	}
 	for !h.closed.Load() {
-		var t *topic
-		if h.keeps(name) {
-			t = h.open(name)
-		} else if t, seq, ok = h.findOr(name, want); t == nil {
-			return seq, ok, nil
+		t, seq := h.place(name)
+		if t == nil {
+			return seq, nil
 		}
-		buf := h.deflate(t, m)
-		seq, ok, gone := t.publish(m, want)
-		if buf != nil {
-			putBuffer(buf)
-		}
-		if !gone {
-			return seq, ok, nil
+		if seq, gone := t.publish(&m); !gone {
+			return seq, nil
 		}
 	}
-	return 0, false, ErrClosed
+	return 0, ErrClosed
+}
+
+// Broadcast publishes a message to all who have subscribed with [Hub.SubscribeAll].
+func (h *Hub) Broadcast(first byte, payload []byte) error {
+	m := message{first: first, payload: payload}
+	if err := h.fits(&m); err != nil {
+		return err
+	}
+	if h.closed.Load() {
+		return ErrClosed
+	}
+	h.all.publish(&m)
+	return nil
+}
+
+// PublishSeq does what [Hub.Publish] does for a message that carries its own number. f builds it, and is called once, under
+// the topic's lock: it calls nothing of the hub's. If f returns an error or panics, or its message is too large,
+// nothing is published, and nobody gets the number.
+func (h *Hub) PublishSeq(name string, sender uint64, f func(seq uint64) (first byte, payload []byte, err error)) (seq uint64, err error) {
+	m := message{sender: sender}
+	build := func(seq uint64) (err error) {
+		if m.first, m.payload, err = f(seq); err != nil {
+			return err
+		}
+		return h.fits(&m)
+	}
+	for !h.closed.Load() {
+		t, seq := h.place(name)
+		if t == nil {
+			return seq, build(seq)
+		}
+		if seq, gone, err := t.publishSeq(&m, build); !gone {
+			return seq, err
+		}
+	}
+	return 0, ErrClosed
+}
+
+// place returns the topic that a message goes to; nil, and the message's number, if nobody gets it.
+func (h *Hub) place(name string) (t *topic, seq uint64) {
+	if h.history {
+		return h.open(name), 0
+	}
+	return h.findOr(name)
+}
+
+// fits says whether a message is too large for any topic.
+func (h *Hub) fits(m *message) error {
+	if size := wire.FrameSize(len(m.payload)); size > h.maxFrame {
+		return &TooLargeError{size, h.maxFrame}
+	}
+	return nil
 }
 
 // publish appends m to the topic, unless that is gone.
-func (t *topic) publish(m *message, want uint64) (seq uint64, ok, gone bool) {
+func (t *topic) publish(m *message) (seq uint64, gone bool) {
+	buf := t.hub.deflate(t, m)
+	defer putBuffer(buf)
 	t.mu.Lock()
 	if t.gone.Load() {
 		t.mu.Unlock()
-		return 0, false, true
+		return 0, true
 	}
-	var todo todo
-	if seq, ok = t.appendLocked(m, want); ok {
-		todo = t.publishedLocked()
-	}
+	seq = t.numberLocked()
+	t.appendLocked(m, seq)
+	todo := t.publishedLocked()
 	t.unlock()
 	todo.do(t)
-	return seq, ok, false
+	return seq, false
 }
 
-// number takes the wanted number, or the next one for 0. ok is false where it is taken.
-func (h *Hub) number(want uint64) (seq uint64, ok bool) {
-	if want == 0 {
-		return h.order.Add(1), true
+// publishSeq is publish for a message that build makes.
+func (t *topic) publishSeq(m *message, build func(seq uint64) error) (seq uint64, gone bool, err error) {
+	var todo todo
+	defer func() { todo.do(t) }() // after it is unlocked
+	t.mu.Lock()
+	defer t.unlock()
+	if t.gone.Load() {
+		return 0, true, nil
 	}
-	for {
-		last := h.order.Load()
-		if last >= want {
-			return 0, false
-		}
-		if h.order.CompareAndSwap(last, want) {
-			return want, true
-		}
+	seq = t.numberLocked()
+	defer t.unnumberLocked() // if build fails or panics
+	if err := build(seq); err != nil {
+		return 0, false, err
 	}
+	buf := t.hub.deflate(t, m)
+	t.appendLocked(m, seq)
+	putBuffer(buf)
+	todo = t.publishedLocked()
+	return seq, false, nil
 }
 
 // Topics yields the topics and how many subscribers each has. It blocks publishers and subscribers
@@ -243,33 +252,9 @@ func (h *Hub) Topics() iter.Seq2[string, int] {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			heard := t.subs > 0 || t.history && !t.emptyLocked()
-			return int(t.subs), heard && t.name != h.cfg.Hidden
+			return int(t.subs), heard
 		}, yield)
 	}
-}
-
-// Stats are a hub's numbers.
-type Stats struct {
-	Topics  int
-	Cursors int // those that have ended and not been drained too
-	Chunks  int // pieces of memory that logs consist of
-	Bytes   int // what of them is used
-}
-
-// Stats counts what the hub holds.
-func (h *Hub) Stats() (s Stats) {
-	h.topics.each(func(t *topic) (int, bool) {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		s.Topics++
-		s.Cursors += len(t.cursors)
-		if t.log != nil {
-			s.Chunks += len(t.log.chunks)
-			s.Bytes += t.log.bytes
-		}
-		return 0, false
-	}, nil)
-	return s
 }
 
 // Close lets nothing more be published, and returns when nobody is being woken any more.

@@ -125,6 +125,16 @@ func publish(t *testing.T, h *fanout.Hub, topic string, sender uint64, messages 
 	return numbers
 }
 
+// broadcast publishes messages to all, which have to be accepted.
+func broadcast(t *testing.T, h *fanout.Hub, messages ...string) {
+	t.Helper()
+	for _, m := range messages {
+		if err := h.Broadcast(text, []byte(m)); err != nil {
+			t.Fatalf("Broadcast(%.20q): %v", m, err)
+		}
+	}
+}
+
 // wantStats compares all but the bytes.
 func wantStats(t *testing.T, h *fanout.Hub, topics, cursors, chunks int) {
 	t.Helper()

@@ -62,14 +62,18 @@ func (t *topic) keepsDeflated() bool {
 	return t.wants.Load() > 0 || t.history && t.hub.cfg.Deflate
 }
 
-// appendLocked appends a message. Its number is taken here, so that numbers rise in the log.
-func (t *topic) appendLocked(m *message, want uint64) (seq uint64, ok bool) {
+// numberLocked takes a number for a message that is appended before mu is free, so that numbers rise in the log.
+func (t *topic) numberLocked() (seq uint64) {
+	t.head.Store(t.head.Load() | 1)
+	return t.hub.order.Add(1)
+}
+
+// unnumberLocked notes that no message is being appended.
+func (t *topic) unnumberLocked() { t.head.Store(t.head.Load() &^ 1) }
+
+// appendLocked appends a message that has its number.
+func (t *topic) appendLocked(m *message, seq uint64) {
 	h, next := t.hub, t.next()
-	t.head.Store(next<<1 | 1)
-	if seq, ok = h.number(want); !ok {
-		t.head.Store(next << 1)
-		return 0, false
-	}
 	l := t.log
 	if l == nil {
 		l = newLog(next, t.hint)
@@ -94,7 +98,6 @@ func (t *topic) appendLocked(m *message, want uint64) (seq uint64, ok bool) {
 	if t.behind == 0 {
 		t.settleLocked(next + 1)
 	}
-	return seq, true
 }
 
 // boundLocked drops what is past the log's bounds, read or not.
@@ -268,7 +271,7 @@ func (t *topic) passOwnLocked(c *Cursor) {
 
 // unlock unlocks mu, and takes the topic out where it has become empty.
 func (t *topic) unlock() {
-	gone := len(t.cursors) == 0 && t.log == nil && !t.gone.Load()
+	gone := len(t.cursors) == 0 && t.log == nil && t != t.hub.all && !t.gone.Load()
 	if gone {
 		t.gone.Store(true)
 	}

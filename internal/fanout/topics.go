@@ -41,15 +41,14 @@ func (ts *topics) find(name string) *topic {
 
 // findOr returns the topic of that name. Where there is none it takes a number for a message that nobody gets: a
 // topic that is created afterwards knows that there was something before it.
-func (h *Hub) findOr(name string, want uint64) (t *topic, seq uint64, ok bool) {
+func (h *Hub) findOr(name string) (t *topic, seq uint64) {
 	s := h.topics.shard(name)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if t = s.byName[name]; t != nil && !t.gone.Load() {
-		return t, 0, false
+		return t, 0
 	}
-	seq, ok = h.number(want)
-	return nil, seq, ok
+	return nil, h.order.Add(1)
 }
 
 // open returns the topic of that name, a new one where there is none. It may be gone
@@ -68,7 +67,7 @@ func (h *Hub) open(name string) *topic {
 		s.byName = make(map[string]*topic)
 	}
 	// The caller's string may be a piece of a large one.
-	t := &topic{hub: h, name: strings.Clone(name), history: h.keeps(name), floor: h.order.Load()}
+	t := &topic{hub: h, name: strings.Clone(name), history: h.history, floor: h.order.Load()}
 	s.byName[t.name] = t
 	return t
 }

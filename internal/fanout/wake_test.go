@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,102 +60,8 @@ func TestKeepUp(t *testing.T) {
 	}
 }
 
-func TestSlow(t *testing.T) {
-	t.Parallel()
-
-	t.Run("cost no more than the bounds", func(t *testing.T) {
-		const most = 10_000
-		inBubble(t, fanout.Config{MaxBytes: most}, func(t *testing.T, h *fanout.Hub) {
-			var quick peer
-			slow := make([]peer, 10)
-			h.Subscribe("room", 0, false, &quick)
-			for i := range slow {
-				slow[i].stalled = true
-				h.Subscribe("room", 0, false, &slow[i])
-			}
-			for i := range 1000 {
-				publish(t, h, "room", 0, strings.Repeat("x", i%200))
-				if got := h.Stats().Bytes; got > most {
-					t.Fatalf("%d bytes, want %d at the most", got, most)
-				}
-			}
-			synctest.Wait()
-			if len(quick.got) != 1000 {
-				t.Errorf("the quick one got %d messages, want 1000", len(quick.got))
-			}
-			wantStats(t, h, 1, 11, 0) // nobody can take them any more
-		})
-	})
-
-	t.Run("free the log when they catch up", func(t *testing.T) {
-		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			slow := peer{stalled: true}
-			c := h.Subscribe("room", 0, false, &slow)
-			publish(t, h, "room", 0, "one")
-			synctest.Wait()
-			wantStats(t, h, 1, 1, 1)
-			slow.take(c)
-			wantStats(t, h, 1, 1, 0)
-		})
-	})
-
-	t.Run("free what all have read", func(t *testing.T) {
-		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			slow := [2]peer{{stalled: true}, {stalled: true}}
-			c := h.Subscribe("room", 0, false, &slow[0])
-			large := strings.Repeat("x", 100_000)
-			publish(t, h, "room", 0, large, large)
-			h.Subscribe("room", 0, false, &slow[1])
-			publish(t, h, "room", 0, large, large)
-			synctest.Wait()
-			wantStats(t, h, 1, 2, 4)
-			slow[0].take(c)
-			publish(t, h, "room", 0, large)
-			synctest.Wait()
-			wantStats(t, h, 1, 2, 3)
-		})
-	})
-
-	t.Run("are woken no more when they have been dropped", func(t *testing.T) {
-		inBubble(t, fanout.Config{MaxMessages: 1}, func(t *testing.T, h *fanout.Hub) {
-			wakes := 0
-			h.Subscribe("room", 0, false, waker(func(c *fanout.Cursor) {
-				if wakes++; c.Lost() {
-					c.Drop()
-				}
-			}))
-			h.Subscribe("room", 0, false, new(peer))
-			for range 5 {
-				publish(t, h, "room", 0, "x")
-				synctest.Wait()
-			}
-			if wakes != 2 {
-				t.Errorf("woken %d times, want once for the first message and once for having lost it", wakes)
-			}
-		})
-	})
-}
-
-func TestChunks(t *testing.T) {
-	inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-		slow := peer{stalled: true}
-		c := h.Subscribe("room", 0, false, &slow)
-		burst := slices.Repeat([]string{strings.Repeat("x", 128)}, 500) // 66,000 bytes with headers
-		for _, want := range []int{6, 2, 2} {
-			publish(t, h, "room", 0, burst...)
-			synctest.Wait()
-			if got := h.Stats().Chunks; got != want {
-				t.Errorf("%d chunks for a burst of 66,000 bytes, want %d", got, want)
-			}
-			slow.take(c)
-		}
-		slow.check(t, slices.Concat(burst, burst, burst)...)
-	})
-}
-
 func TestWake(t *testing.T) {
 	t.Parallel()
-
 	t.Run("comes once for each subscriber that is behind", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			peers := make([]peer, 5000)
@@ -177,6 +82,28 @@ func TestWake(t *testing.T) {
 		})
 	})
 
+	t.Run("may use the hub and the cursor", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			var later peer
+			h.Subscribe("room", 0, false, waker(func(c *fanout.Cursor) {
+				h.Stats()
+				for range h.Topics() {
+				}
+				h.Subscribe("room", 0, false, &later)
+				c.Drop()
+			}))
+			publish(t, h, "room", 0, "one")
+			synctest.Wait()
+			publish(t, h, "room", 0, "two")
+			synctest.Wait()
+			later.check(t, "two")
+			wantStats(t, h, 1, 1, 0)
+		})
+	})
+}
+
+func TestWakeIsShared(t *testing.T) {
+	t.Parallel()
 	t.Run("is shared by several goroutines where there are many", func(t *testing.T) {
 		if runtime.GOMAXPROCS(0) < 2 {
 			t.Skip("needs two processors")
@@ -216,7 +143,10 @@ func TestWake(t *testing.T) {
 			wantStats(t, h, 0, 0, 0)
 		})
 	})
+}
 
+func TestWakeIsNotLost(t *testing.T) {
+	t.Parallel()
 	t.Run("comes however workers end and begin", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var publishers sync.WaitGroup
@@ -258,26 +188,10 @@ func TestWake(t *testing.T) {
 			}
 		})
 	})
+}
 
-	t.Run("may use the hub and the cursor", func(t *testing.T) {
-		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			var later peer
-			h.Subscribe("room", 0, false, waker(func(c *fanout.Cursor) {
-				h.Stats()
-				for range h.Topics() {
-				}
-				h.Subscribe("room", 0, false, &later)
-				c.Drop()
-			}))
-			publish(t, h, "room", 0, "one")
-			synctest.Wait()
-			publish(t, h, "room", 0, "two")
-			synctest.Wait()
-			later.check(t, "two")
-			wantStats(t, h, 1, 1, 0)
-		})
-	})
-
+func TestWakeTakesTurns(t *testing.T) {
+	t.Parallel()
 	t.Run("comes to a small topic in the midst of a large one", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var woken atomic.Int32
@@ -328,7 +242,10 @@ func TestWake(t *testing.T) {
 			close(release)
 		})
 	})
+}
 
+func TestWakeHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	t.Run("keeps no publisher for long", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 100}, func(t *testing.T, h *fanout.Hub) {
 			release := make(chan struct{})
@@ -369,62 +286,6 @@ func TestWake(t *testing.T) {
 				peers[i].check(t, "x")
 			}
 			close(release)
-		})
-	})
-}
-
-func TestClose(t *testing.T) {
-	t.Parallel()
-
-	t.Run("waits for who is being woken", func(t *testing.T) {
-		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			release, closed := make(chan struct{}), make(chan struct{})
-			var wakes atomic.Int32
-			all := 64 * runtime.GOMAXPROCS(0)
-			for range all {
-				h.Subscribe("room", 0, false, waker(func(*fanout.Cursor) {
-					<-release
-					wakes.Add(1)
-				}))
-			}
-			for i := range 10 {
-				h.Subscribe(fmt.Sprint(i), 0, false, waker(func(*fanout.Cursor) { t.Error("woken after Close") }))
-			}
-			publish(t, h, "room", 0, "x")
-			synctest.Wait()
-			go func() {
-				h.Close()
-				close(closed)
-			}()
-			synctest.Wait()
-			select {
-			case <-closed:
-				t.Error("Close returned while a subscriber was being woken")
-			default:
-			}
-			close(release)
-			<-closed
-			if got := wakes.Load(); got == 0 || int(got) == all {
-				t.Errorf("%d of %d woken, want those whose turn it was", got, all)
-			}
-			for i := range 10 {
-				h.Publish(fmt.Sprint(i), text, nil, 0)
-			}
-			h.Close()
-			synctest.Wait()
-		})
-	})
-
-	t.Run("leaves cursors what they have", func(t *testing.T) {
-		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			a := peer{stalled: true}
-			c := h.Subscribe("room", 0, false, &a)
-			publish(t, h, "room", 0, "one")
-			h.Close()
-			a.take(c)
-			a.check(t, "one")
-			c.End()
-			wantStats(t, h, 0, 0, 0)
 		})
 	})
 }

@@ -47,12 +47,13 @@ const topicsAge = time.Minute
 
 // topicsModel knows what was published, and who gets it.
 type topicsModel struct {
-	t     *testing.T
-	cfg   fanout.Config
-	hub   *fanout.Hub
-	log   map[string][]posted
-	peers []*topicsPeer
-	n     int
+	t       *testing.T
+	cfg     fanout.Config
+	hub     *fanout.Hub
+	log     map[string][]posted
+	peers   []*topicsPeer
+	cursors []*fanout.Cursor // all there were
+	n       int
 }
 
 // posted is a published message.
@@ -197,6 +198,7 @@ func (p *topicsPeer) join(topic string, back int) {
 		} else {
 			c, complete = p.m.hub.SubscribeSince(topic, since, p.id, p.Compresses(), p)
 		}
+		p.m.cursors = append(p.m.cursors, c)
 		opened = 1 + c.Pending()
 		return c
 	})
@@ -299,8 +301,13 @@ func (m *topicsModel) end() {
 	}
 	time.Sleep(2 * topicsAge)
 	synctest.Wait()
-	if got, want := m.hub.Stats(), (fanout.Stats{}); got != want {
-		m.t.Errorf("the hub holds %+v in the end, want %+v", got, want)
+	for name := range m.hub.Topics() {
+		m.t.Errorf("the hub holds topic %s in the end, want none", name)
+	}
+	for i, c := range m.cursors {
+		if !c.Drained() {
+			m.t.Errorf("subscription %d of %d is not over in the end", i, len(m.cursors))
+		}
 	}
 	m.hub.Close()
 }

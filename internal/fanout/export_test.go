@@ -1,0 +1,31 @@
+package fanout
+
+// What tests see of a hub's inside.
+
+// Stats are a hub's numbers.
+type Stats struct {
+	Topics  int // that have a name
+	Cursors int // those that have ended and not been drained too
+	Chunks  int // pieces of memory that logs consist of
+	Bytes   int // what of them is used
+}
+
+// Stats counts what the hub holds.
+func (h *Hub) Stats() (s Stats) {
+	count := func(t *topic) (int, bool) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		s.Cursors += len(t.cursors)
+		if t.log != nil {
+			s.Chunks += len(t.log.chunks)
+			s.Bytes += t.log.bytes
+		}
+		if t != h.all {
+			s.Topics++
+		}
+		return 0, false
+	}
+	h.topics.each(count, nil)
+	count(h.all)
+	return s
+}
