@@ -61,9 +61,6 @@ type Options struct {
 	// all taken yet, count too where that makes more than 64. Negative: no limit. Default: 128.
 	MaxTopics int
 
-	// MaxTopicName is the longest name of a topic in bytes. Negative: no limit. Default: 256.
-	MaxTopicName int
-
 	// History is what each topic keeps for Conn.SubscribeSince. Default: nothing.
 	History History
 
@@ -131,7 +128,6 @@ const (
 	defaultTopicBytes     = 1 << 20
 	defaultTopicMessages  = 4096
 	defaultMaxTopics      = 128
-	defaultMaxTopicName   = 256
 	defaultHistoryAge     = 5 * time.Minute
 	defaultMessageTimeout = 30 * time.Second
 	defaultWriteTimeout   = 10 * time.Second
@@ -147,7 +143,6 @@ func (o Options) withDefaults() Options {
 	or(&o.TopicBytes, defaultTopicBytes)
 	or(&o.TopicMessages, defaultTopicMessages)
 	or(&o.MaxTopics, defaultMaxTopics)
-	or(&o.MaxTopicName, defaultMaxTopicName)
 	if o.History.Messages > 0 {
 		or(&o.History.Age, defaultHistoryAge)
 	}

@@ -12,6 +12,9 @@ import (
 	"example.com/hail/internal/link"
 )
 
+// maxTopicName is the longest name of a topic, in bytes.
+const maxTopicName = 256
+
 // broadcast is what the link knows as the topic of broadcasts. It is no user's: a topic's name is valid UTF-8.
 const broadcast = "\xff"
 
@@ -55,7 +58,7 @@ func (s *Server) Broadcast(m Message) error {
 // The error is ErrServerClosed, or says what is wrong with the topic's name or m. It is nil where nobody is subscribed.
 func (s *Server) Publish(topic string, m Message) error {
 	s.setup()
-	if err := s.checkTopic(topic); err != nil {
+	if err := checkTopic(topic); err != nil {
 		return err
 	}
 	return s.publish(topic, m, 0)
@@ -70,7 +73,7 @@ func (s *Server) Publish(topic string, m Message) error {
 // has them exactly.
 func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) error {
 	s.setup()
-	if err := s.checkTopic(topic); err != nil {
+	if err := checkTopic(topic); err != nil {
 		return err
 	}
 	_, err := s.hub.PublishSeq(topic, 0, func(seq uint64) (byte, []byte, error) {
@@ -89,14 +92,14 @@ func (s *Server) Topics() iter.Seq2[string, int] {
 }
 
 // Subscribe puts the connection on topics: from now on it gets what is published to them, but for what it publishes
-// itself with [Conn.Publish]. A name is any UTF-8, as long as Options.MaxTopicName allows. A topic that it
+// itself with [Conn.Publish]. A name is any UTF-8 of at most 256 bytes. A topic that it
 // is on already stays as it is. OnConnect may subscribe.
 //
 // The error is ErrConnClosed, or says what is wrong with a name, or that the connection is on Options.MaxTopics
 // topics. Topics before the one that failed have been joined.
 func (c *Conn) Subscribe(topics ...string) error {
 	for _, topic := range topics {
-		if err := c.server.checkTopic(topic); err != nil {
+		if err := checkTopic(topic); err != nil {
 			return err
 		}
 		err := c.listen(topic, func() *fanout.Cursor {
@@ -117,7 +120,7 @@ func (c *Conn) Subscribe(topics ...string) error {
 // it is false, as for a number larger than the server has given, and where the topic has been without messages and
 // subscribers since then it may be. Where the connection is on the topic already, nothing is delivered again, and complete is false.
 func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err error) {
-	if err := c.server.checkTopic(topic); err != nil {
+	if err := checkTopic(topic); err != nil {
 		return false, err
 	}
 	err = c.listen(topic, func() (cursor *fanout.Cursor) {
@@ -155,7 +158,7 @@ func (c *Conn) Topics() []string {
 
 // Publish is [Server.Publish] to all on the topic but this connection. It need not be on the topic, and may be closed.
 func (c *Conn) Publish(topic string, m Message) error {
-	if err := c.server.checkTopic(topic); err != nil {
+	if err := checkTopic(topic); err != nil {
 		return err
 	}
 	return c.server.publish(topic, m, c.id)
@@ -186,9 +189,9 @@ func (s *Server) published(err error) error {
 }
 
 // checkTopic says what is wrong with a topic's name.
-func (s *Server) checkTopic(topic string) error {
-	if most := s.options.MaxTopicName; most >= 0 && len(topic) > most {
-		return fmt.Errorf("hail: topic name of %d bytes is longer than %d (Options.MaxTopicName)", len(topic), most)
+func checkTopic(topic string) error {
+	if len(topic) > maxTopicName {
+		return fmt.Errorf("hail: topic name of %d bytes is longer than %d", len(topic), maxTopicName)
 	}
 	if !utf8.ValidString(topic) {
 		return errors.New("hail: topic name is not valid UTF-8")

@@ -110,8 +110,8 @@ func TestRefusesLongRoomNames(t *testing.T) {
 	if got := p.WaitClose(); got.Code != hail.StatusInternalError {
 		t.Errorf("close: got %v, want %v", got, hail.StatusInternalError)
 	}
-	if err := <-failed; !strings.Contains(err.Error(), "Options.MaxTopicName") {
-		t.Errorf("OnError: got %v, want Options.MaxTopicName in it", err)
+	if err := <-failed; !strings.Contains(err.Error(), "topic name") {
+		t.Errorf("OnError: got %v, want the topic's name in it", err)
 	}
 	if err := chat.Shutdown(t.Context()); err != nil { // returns after the last OnClose
 		t.Errorf("Shutdown: got %v, want nil", err)
