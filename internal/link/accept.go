@@ -34,7 +34,8 @@ func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config
 	c := &Conn{cfg: cfg, protocol: neg.Subprotocol}
 	extension := ""
 	if neg.Compression {
-		extension = c.negotiateDeflate(r)
+		offers, _ := wire.ParseExtensions(r.Header["Sec-Websocket-Extensions"])
+		extension, c.deflates = wire.AcceptDeflate(offers)
 	}
 	nc, brw, err := hijack(w)
 	if err != nil {
@@ -52,16 +53,6 @@ func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config
 		c.in.start(early)
 	}
 	return c, nil
-}
-
-// negotiateDeflate answers the request's offers of permessage-deflate.
-func (c *Conn) negotiateDeflate(r *http.Request) (extension string) {
-	offers, _ := wire.ParseExtensions(r.Header["Sec-Websocket-Extensions"])
-	if d, ok := wire.AcceptDeflate(offers); ok {
-		c.window = d.Window
-		return d.Response
-	}
-	return ""
 }
 
 // hijack takes the connection over. Some wrappers panic where the writer they wrap cannot be hijacked.

@@ -232,7 +232,7 @@ func (s *shim) nextFrame() error {
 
 // unmark takes RSV1 off a message's first frame: it is the only one that may have it (RFC 7692 section 6).
 func (s *shim) unmark(h wire.Header) {
-	if !s.begun && h.Compressed() && h.Opcode() != wire.Continuation && s.c.window > 0 {
+	if !s.begun && h.Compressed() && h.Opcode() != wire.Continuation && s.c.deflates {
 		s.c.in.unread()[0] &^= wire.RSV1
 		s.deflated = true
 	}

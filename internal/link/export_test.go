@@ -6,16 +6,11 @@ import (
 	"fmt"
 
 	"example.com/hail/internal/poll"
-	"example.com/hail/internal/wire"
 )
 
 // NewConn makes a link of a socket of the test's own. With compressed it sends long messages compressed.
 func NewConn(cfg *Config, sock poll.Socket, owner Owner, traffic *Traffic, compressed bool) *Conn {
-	c := &Conn{cfg: cfg, sock: sock, owner: owner, traffic: traffic}
-	if compressed {
-		c.window = wire.MaxWindow
-	}
-	return c
+	return &Conn{cfg: cfg, sock: sock, owner: owner, traffic: traffic, deflates: compressed}
 }
 
 // Writing returns how many bytes are held for being written, those that have been among them.

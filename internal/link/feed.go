@@ -6,8 +6,6 @@ package link
 import (
 	"math"
 	"slices"
-
-	"example.com/hail/internal/wire"
 )
 
 // Feed is a place in a topic's log of frames. The link calls it with its sending half locked.
@@ -206,8 +204,8 @@ func (c *Conn) WakeFeed(f Feed) {
 	}
 }
 
-// Compresses reports whether feeds may have frames that are compressed with the largest window.
-func (c *Conn) Compresses() bool { return c.window == wire.MaxWindow }
+// Compresses reports whether feeds may have compressed frames.
+func (c *Conn) Compresses() bool { return c.deflates }
 
 // end ends a feed, and forgets it where nothing is left to take.
 func (f *feeds) end(i int) {

@@ -95,7 +95,7 @@ type Conn struct {
 	owner    Owner
 	traffic  *Traffic
 	protocol string
-	window   int // how far back what is sent compressed may refer; 0: nothing is compressed
+	deflates bool // permessage-deflate was negotiated
 
 	written atomic.Int64 // bytes
 

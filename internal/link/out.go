@@ -91,11 +91,8 @@ func (c *Conn) stampLocked() {
 	}
 }
 
-// compresses reports whether a message of n bytes is sent compressed. One that is no longer than the
-// window cannot refer farther back; the largest window is the compressor's own.
-func (c *Conn) compresses(n int) bool {
-	return c.window > 0 && n >= DeflateFrom && (n <= c.window || c.window == wire.MaxWindow)
-}
+// compresses reports whether a message of n bytes is sent compressed.
+func (c *Conn) compresses(n int) bool { return c.deflates && n >= DeflateFrom }
 
 // reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
 func (c *Conn) reserve(size int, wait bool) error {

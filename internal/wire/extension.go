@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// MaxWindow is the largest window of permessage-deflate in bytes, and compress/flate's.
+// MaxWindow is the largest window of permessage-deflate in bytes. compress/flate uses no other.
 const MaxWindow = 1 << maxWindowBits
 
 const (
@@ -53,48 +53,43 @@ func ParseExtensions(values []string) (offers []Extension, ok bool) {
 	return offers, len(offers) > 0 || len(values) == 0
 }
 
-// Deflate is what was agreed on for permessage-deflate.
-type Deflate struct {
-	Response string // the value of the response's Sec-WebSocket-Extensions
-	Window   int    // bytes that what the server compresses may refer back
-}
-
-// AcceptDeflate accepts the first offer of permessage-deflate that can be honoured.
-// Messages are compressed each by itself, in both directions.
-func AcceptDeflate(offers []Extension) (d Deflate, ok bool) {
+// AcceptDeflate accepts the first offer of permessage-deflate that can be honoured, and returns the value of the
+// response's Sec-WebSocket-Extensions. Each message is compressed by itself, in both directions.
+func AcceptDeflate(offers []Extension) (response string, ok bool) {
 	for _, offer := range offers {
 		if offer.Name != "permessage-deflate" {
 			continue
 		}
-		if d, ok := acceptDeflate(offer.Params); ok {
-			return d, true
+		if response, ok := acceptDeflate(offer.Params); ok {
+			return response, true
 		}
 	}
-	return d, false
+	return "", false
 }
 
-// acceptDeflate says no to parameters that are unknown, there twice, or wrong (RFC 7692 section 7).
-func acceptDeflate(params []Param) (d Deflate, ok bool) {
-	d = Deflate{"permessage-deflate; client_no_context_takeover; server_no_context_takeover", MaxWindow}
+// acceptDeflate declines parameters that are unknown, repeated, or wrong (RFC 7692 section 7), and a window that
+// compress/flate cannot keep to.
+func acceptDeflate(params []Param) (response string, ok bool) {
+	response = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 	for i, p := range params {
 		bits, legal := windowBits(p.Value)
 		switch p.Name {
 		case "server_no_context_takeover", "client_no_context_takeover":
 			legal = !p.HasValue
 		case "server_max_window_bits":
-			d.Window = 1 << bits
-			d.Response += "; server_max_window_bits=" + strconv.Itoa(bits)
+			legal = legal && bits == maxWindowBits
+			response += "; server_max_window_bits=" + strconv.Itoa(bits)
 		case "client_max_window_bits":
-			// Whatever the client keeps to: compress/flate always has the largest window.
+			// Any window of the client's can be inflated.
 			legal = legal || !p.HasValue
 		default:
-			return d, false
+			return "", false
 		}
 		if !legal || slices.ContainsFunc(params[:i], func(q Param) bool { return q.Name == p.Name }) {
-			return d, false
+			return "", false
 		}
 	}
-	return d, true
+	return response, true
 }
 
 // windowBits reads a decimal number from 8 to 15 without leading zeros.

@@ -83,42 +83,41 @@ func TestAcceptDeflate(t *testing.T) {
 	t.Parallel()
 	const agreed = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 	type tests map[string]struct {
-		offer  string
-		want   string
-		window int
+		offer string
+		want  string // "" if it is declined
 	}
 	cases := tests{
-		"plain":                          {"permessage-deflate", agreed, 1 << 15},
-		"as browsers do":                 {"permessage-deflate; client_max_window_bits", agreed, 1 << 15},
-		"all without a value":            {"permessage-deflate; client_no_context_takeover; server_no_context_takeover; client_max_window_bits", agreed, 1 << 15},
-		"a quoted number":                {`permessage-deflate; client_max_window_bits="10"; server_max_window_bits="1\5"`, agreed + "; server_max_window_bits=15", 1 << 15},
-		"the second of two":              {"permessage-deflate; x, permessage-deflate; server_max_window_bits=9", agreed + "; server_max_window_bits=9", 1 << 9},
-		"the first of two":               {"permessage-deflate; server_max_window_bits=12, permessage-deflate", agreed + "; server_max_window_bits=12", 1 << 12},
-		"behind another extension":       {"x-webkit-deflate-frame; no_context_takeover, permessage-deflate", agreed, 1 << 15},
-		"an unknown parameter":           {"permessage-deflate; x", "", 0},
-		"an unknown parameter, value":    {"permessage-deflate; server_window=15", "", 0},
-		"another extension":              {"permessage-bzip2", "", 0},
-		"another extension's parameters": {"foo; server_max_window_bits=15", "", 0},
-		"name in other case":             {"Permessage-Deflate", "", 0},
-		"nothing":                        {",", "", 0},
+		"plain":                          {"permessage-deflate", agreed},
+		"as browsers do":                 {"permessage-deflate; client_max_window_bits", agreed},
+		"all without a value":            {"permessage-deflate; client_no_context_takeover; server_no_context_takeover; client_max_window_bits", agreed},
+		"a quoted number":                {`permessage-deflate; client_max_window_bits="10"; server_max_window_bits="1\5"`, agreed + "; server_max_window_bits=15"},
+		"the second of two":              {"permessage-deflate; x, permessage-deflate; server_max_window_bits=15", agreed + "; server_max_window_bits=15"},
+		"the first of two":               {"permessage-deflate; server_max_window_bits=15, permessage-deflate", agreed + "; server_max_window_bits=15"},
+		"behind a smaller window":        {"permessage-deflate; server_max_window_bits=12, permessage-deflate", agreed},
+		"behind another extension":       {"x-webkit-deflate-frame; no_context_takeover, permessage-deflate", agreed},
+		"an unknown parameter":           {"permessage-deflate; x", ""},
+		"an unknown parameter, value":    {"permessage-deflate; server_window=15", ""},
+		"another extension":              {"permessage-bzip2", ""},
+		"another extension's parameters": {"foo; server_max_window_bits=15", ""},
+		"name in other case":             {"Permessage-Deflate", ""},
+		"nothing":                        {",", ""},
 	}
 	for bits := -1; bits <= 33; bits++ {
-		legal := bits >= 8 && bits <= 15
 		tt := cases["an unknown parameter"]
-		if tt.offer = fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits); legal {
-			tt.want, tt.window = fmt.Sprintf("%s; server_max_window_bits=%d", agreed, bits), 1<<bits
+		if tt.offer = fmt.Sprintf("permessage-deflate; server_max_window_bits=%d", bits); bits == 15 {
+			tt.want = agreed + "; server_max_window_bits=15"
 		}
 		cases[fmt.Sprint("server's window of ", bits)] = tt
 		tt = cases["an unknown parameter"]
-		if tt.offer = fmt.Sprintf("permessage-deflate; client_max_window_bits=%d", bits); legal {
-			tt.want, tt.window = agreed, 1<<15
+		if tt.offer = fmt.Sprintf("permessage-deflate; client_max_window_bits=%d", bits); bits >= 8 && bits <= 15 {
+			tt.want = agreed
 		}
 		cases[fmt.Sprint("client's window of ", bits)] = tt
 	}
 	for _, wrong := range []string{"server_max_window_bits", "server_max_window_bits=08", "server_max_window_bits=0x9", "server_max_window_bits=%2B9",
 		"server_max_window_bits=9.0", "server_max_window_bits=+9", "server_max_window_bits=9223372036854775816", "client_max_window_bits=08",
 		"client_max_window_bits=true", "server_no_context_takeover=1", "client_no_context_takeover=true", `server_no_context_takeover="1"`,
-		"server_max_window_bits=10; server_max_window_bits=10", "client_max_window_bits; client_max_window_bits=10",
+		"server_max_window_bits=15; server_max_window_bits=15", "client_max_window_bits; client_max_window_bits=10",
 		"server_no_context_takeover; server_no_context_takeover", "client_no_context_takeover; x; client_no_context_takeover"} {
 		tt := cases["an unknown parameter"]
 		tt.offer = "permessage-deflate; " + wrong
@@ -132,8 +131,8 @@ func TestAcceptDeflate(t *testing.T) {
 			if ok != (tt.want != "") {
 				t.Fatalf("%s: accepted is %v, want %v", tt.offer, ok, !ok)
 			}
-			if want := (wire.Deflate{Response: tt.want, Window: tt.window}); ok && got != want {
-				t.Errorf("%s: got %+v, want %+v", tt.offer, got, want)
+			if got != tt.want {
+				t.Errorf("%s: got %q, want %q", tt.offer, got, tt.want)
 			}
 		})
 	}
@@ -185,8 +184,8 @@ func FuzzExtensions(f *testing.F) {
 	}
 	tokens := list(token)
 	extensions := list(token + `([ \t]*;[ \t]*` + token + `([ \t]*=[ \t]*(` + token + `|"(\\?` + strings.TrimSuffix(token, "+") + `)+"))?)*`)
-	response := regexp.MustCompile(`^permessage-deflate; client_no_context_takeover; server_no_context_takeover(; server_max_window_bits=([89]|1[0-5]))?$`)
-	for _, seed := range []string{"", "foo", "foo; a=1, bar", `permessage-deflate; client_max_window_bits="1\5"`, "permessage-deflate; server_max_window_bits=10, foo",
+	response := regexp.MustCompile(`^permessage-deflate; client_no_context_takeover; server_no_context_takeover(; server_max_window_bits=15)?$`)
+	for _, seed := range []string{"", "foo", "foo; a=1, bar", `permessage-deflate; client_max_window_bits="1\5"`, "permessage-deflate; server_max_window_bits=10, foo", "permessage-deflate; server_max_window_bits=15",
 		",, foo", "foo;", `foo; a="`, "chat, superchat", strings.Repeat("a,", 120), "a" + strings.Repeat(";b", 120)} {
 		f.Add(seed, "foo; bar")
 	}
@@ -203,12 +202,12 @@ func FuzzExtensions(f *testing.F) {
 		if ok != (!empty && few(lines) && extensions.MatchString(first) && extensions.MatchString(second)) {
 			t.Errorf("ParseExtensions(%q): %v, want %v", lines, ok, !ok)
 		}
-		d, accepted := wire.AcceptDeflate(offers)
-		if accepted && (!response.MatchString(d.Response) || !strings.Contains(first+second, "permessage-deflate") || d.Window < 1<<8 || d.Window > 1<<15) {
-			t.Errorf("AcceptDeflate(%q) = %+v", lines, d)
+		got, accepted := wire.AcceptDeflate(offers)
+		if accepted && (!response.MatchString(got) || !strings.Contains(first+second, "permessage-deflate")) {
+			t.Errorf("AcceptDeflate(%q) = %q", lines, got)
 		}
-		if bits := strings.Contains(d.Response, "bits"); accepted && bits && !strings.Contains(first+second, "server_max_window_bits") {
-			t.Errorf("AcceptDeflate(%q) = %+v with a window that was not offered", lines, d)
+		if bits := strings.Contains(got, "bits"); accepted && bits && !strings.Contains(first+second, "server_max_window_bits") {
+			t.Errorf("AcceptDeflate(%q) = %q with a window that was not offered", lines, got)
 		}
 	})
 }

@@ -40,15 +40,15 @@ func shows(t *testing.T, name string, test func(t *testing.T)) {
 var rowsOf = map[string]int{
 	"4.2.2 extensions": 2,
 	"4.2.2 nothing behind a refused handshake is taken for a request": 2,
-	"5.2 unknown opcodes":                       2,
-	"5.5.1 payloads":                            2,
-	"5.5.1 reasons are cut, and UTF-8":          2,
-	"5.5.2 pings":                               2,
-	"8.1 text that is not UTF-8":                2,
-	"7692 5.1 preference":                       2,
-	"7692 7 offers that can be honoured":        2,
-	"7692 7.1.2.1 no reference past the window": 2,
-	"7692 7.2.2 messages of every shape":        4,
+	"5.2 unknown opcodes":                2,
+	"5.5.1 payloads":                     2,
+	"5.5.1 reasons are cut, and UTF-8":   2,
+	"5.5.2 pings":                        2,
+	"8.1 text that is not UTF-8":         2,
+	"7692 5.1 preference":                2,
+	"7692 7 offers that can be honoured": 2,
+	"7692 7.1.2.1 nothing is compressed for a smaller window": 2,
+	"7692 7.2.2 messages of every shape":                      4,
 }
 
 // suite is all tests, and the page.
