@@ -42,7 +42,7 @@ func TestOrigins(t *testing.T) {
 	}{
 		{"", "http://example.com https://EXAMPLE.com:443", "http://example.com:8080 ftp://example.com https://a.example null example.com"},
 		{"a.example", "http://a.example https://a.example:443 HTTPS://A.Example", "https://a.example:80 https://x.a.example https://a.example. weapp://a.example:1"},
-		{"*.a.example", "https://x.a.example https://x.y.a.example", "https://a.example https://xa.example https://x.a.example.evil.com"},
+		{"*.a.example", "https://x.a.example https://x.y.a.example", "https://a.example https://xa.example https://*.a.example https://x.a.example.evil.com"},
 		{"x-*.a.example", "https://x-1.a.example https://x-.a.example", "https://x.a.example https://y-x-1.a.example"},
 		{"https://a.example", "https://a.example https://a.example:443", "http://a.example wss://a.example https://a.example:8443"},
 		{"a.example:8443", "http://a.example:8443 https://a.example:8443", "https://a.example https://a.example:84430"},
