@@ -41,7 +41,6 @@ type Server struct {
 
 	clock   link.Clock
 	poller  poll.Poller
-	engines link.Engines
 	conns   registry
 	gate    gate
 	end     atomic.Pointer[serverEnd] // nil while it serves
@@ -70,7 +69,6 @@ func (s *Server) setup() {
 			Reuse:     o.ReuseBuffers,
 			Clock:     &s.clock,
 			Poller:    &s.poller,
-			Engines:   &s.engines,
 		}
 		s.hub = fanout.New(fanout.Config{
 			MaxBytes:        max(o.TopicBytes, 0),

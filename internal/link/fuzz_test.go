@@ -1,7 +1,7 @@
 package link_test
 
-// The hot path against the engine alone: the same bytes, however they are split, have to give the
-// same messages, answers and end.
+// The link against itself and against the engine alone: the same bytes, however they are split, have to give the same
+// messages, answers and end, and those that the engine gives.
 
 import (
 	"bufio"
@@ -159,7 +159,6 @@ func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) trace {
 	cfg.ReadLimit, cfg.SendQueue, cfg.SendWait = fuzzLimit, -1, -1
 	cfg.Clock, cfg.Poller = new(link.Clock), new(poll.Poller)
 	cfg.Clock.Tick(time.Hour)
-	cfg.Engines = new(link.Engines)
 	conn := &script{pieces: slices.Clone(pieces)}
 	held := conn.pieces
 	conn.pieces = nil // not before the handshake is over
@@ -283,15 +282,15 @@ func FuzzHotPathAgainstEngine(f *testing.F) {
 		if structured {
 			b = frames(b)
 		}
-		want := throughLink(t, [][]byte{bytes.Clone(b)}, link.Config{EngineOnly: true})
+		want := throughLink(t, [][]byte{bytes.Clone(b)}, link.Config{})
 		for name, run := range map[string]struct {
 			pieces [][]byte
 			cfg    link.Config
 		}{
-			"hot path":                {[][]byte{bytes.Clone(b)}, link.Config{}},
-			"hot path, split":         {pieces(b, cuts), link.Config{}},
-			"hot path, split, reused": {pieces(b, cuts), link.Config{Reuse: true}},
-			"engine, split":           {pieces(b, cuts), link.Config{EngineOnly: true}},
+			"reused":        {[][]byte{bytes.Clone(b)}, link.Config{Reuse: true}},
+			"split":         {pieces(b, cuts), link.Config{}},
+			"split, reused": {pieces(b, cuts), link.Config{Reuse: true}},
+			"byte by byte":  {pieces(b, bytes.Repeat([]byte{1}, len(b))), link.Config{}},
 		} {
 			got := throughLink(t, run.pieces, run.cfg)
 			if want.end == "lost" {

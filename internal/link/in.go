@@ -5,9 +5,7 @@ package link
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"sync"
 	"unicode/utf8"
 
 	"example.com/hail/internal/poll"
@@ -24,9 +22,6 @@ const (
 // maxShare is how many frames a turn takes before other connections have theirs.
 const maxShare = 256
 
-// A frame's memory grows with what has arrived from here on, so that a header alone takes no more.
-const firstPiece = 256 << 10
-
 var errNotUTF8 = errors.New("text that is not valid UTF-8")
 
 // in is the receiving half of a connection.
@@ -39,7 +34,7 @@ type in struct {
 	err   error   // the transport's; told when the bytes before it are used up
 	ended bool    // err was told; our close frame is still to be written
 
-	frame   *frame  // a plain frame of which a part has arrived
+	part    *part   // of a message; nil between two
 	lent    *buffer // what the last message lies in, until the next Next
 	held    bool    // replies wait for the batch's end
 	batched bool    // held since the last rest
@@ -47,19 +42,6 @@ type in struct {
 	// After our close frame.
 	skip   uint64 // payload that is still to come and of no interest
 	broken bool   // where a frame starts is no longer known
-}
-
-// frame is a plain frame of which a part has arrived.
-type frame struct {
-	head   wire.Header
-	size   int     // of the header
-	place  *buffer // where a payload larger than the buffer is read into, from the pool
-	own    []byte  // or its final place
-	have   int     // bytes of it
-	clear  int     // bytes that are unmasked and checked
-	key    uint32
-	text   wire.UTF8
-	remote bool // the payload lies in place or own, not in the buffer
 }
 
 // Fill is poll's: see [poll.Handler].
@@ -83,10 +65,13 @@ func (c *Conn) Fill() bool {
 }
 
 // Pending is poll's: see [poll.Handler].
-func (c *Conn) Pending() bool { return c.in.fresh || c.in.r < c.in.w || c.in.remote() }
+func (c *Conn) Pending() bool { return c.in.fresh || c.in.r < c.in.w || c.in.part != nil }
 
-// remote reports whether what arrives belongs to a frame that lies outside the buffer.
-func (in *in) remote() bool { return in.frame != nil && in.frame.remote }
+// direct reports whether what arrives is read into the place of the message that it belongs to: what is left of its frame
+// would not fit into the buffer, or be dear to copy.
+func (in *in) direct() bool {
+	return in.part != nil && in.part.left > min(classes[in.class], copyMost)
+}
 
 // read reads once into the place where the next byte belongs.
 func (c *Conn) read(from func([]byte) (int, error)) (int, error) {
@@ -106,8 +91,8 @@ func (c *Conn) read(from func([]byte) (int, error)) (int, error) {
 
 // space returns where the next bytes go. It is never empty.
 func (in *in) space() []byte {
-	if in.remote() {
-		return in.frame.payload()[in.frame.have:]
+	if in.direct() {
+		return in.part.room()
 	}
 	if in.buf == nil {
 		in.buf = newBuffer(classes[in.class])
@@ -124,8 +109,8 @@ func (in *in) space() []byte {
 // took notes n bytes read into the space of the given size, and learns from it
 // how large a buffer the connection has use for.
 func (in *in) took(n, size int) {
-	if in.remote() {
-		in.frame.have += n
+	if in.direct() {
+		in.part.took(n)
 		return
 	}
 	in.w += n
@@ -154,9 +139,9 @@ func (in *in) free() {
 	in.drop()
 	in.lent.free()
 	in.lent = nil
-	if in.frame != nil {
-		in.frame.place.free()
-		in.dropFrame()
+	if in.part != nil {
+		in.part.place.free()
+		in.dropPart()
 	}
 }
 
@@ -168,10 +153,10 @@ func (c *Conn) Next() (Message, error) {
 	in.lent = nil
 	for {
 		if c.flags.closing.Load() {
-			return Message{}, c.discard()
+			return Message{}, c.Discard()
 		}
-		if in.frame != nil {
-			m, ok, err := c.continueFrame()
+		if in.part != nil && in.part.inside {
+			m, ok, err := c.collect()
 			if ok || err != nil {
 				return m, err
 			}
@@ -186,8 +171,8 @@ func (c *Conn) Next() (Message, error) {
 			c.endBatch()
 			return Message{}, ErrAgain
 		}
-		if !h.Whole() || c.cfg.EngineOnly {
-			m, ok, err := c.nextFromEngine()
+		if !h.Whole() || in.part != nil && !h.Control() {
+			m, ok, err := c.frame(h, n)
 			if ok || err != nil {
 				return m, err
 			}
@@ -195,20 +180,21 @@ func (c *Conn) Next() (Message, error) {
 		}
 		if !h.Control() {
 			if err := c.checkLength(h.Length); err != nil {
-				in.r += n
-				in.skip = h.Length
-				return Message{}, err
+				return Message{}, c.refuse(h, n, err)
 			}
 		}
 		if len(b)-n < int(h.Length) {
-			c.startFrame(h, n)
+			if h.Control() {
+				return Message{}, c.rest()
+			}
+			c.begin(h, n, false)
 			continue
 		}
 		p := b[n : n+int(h.Length)]
 		in.r += n + len(p)
 		wire.Mask(p, h.Key)
 		if h.Opcode() == wire.Text && !utf8.Valid(p) {
-			return Message{}, &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
+			return Message{}, notUTF8()
 		}
 		if m, ok := c.take(h, p); ok {
 			return m, nil
@@ -216,18 +202,21 @@ func (c *Conn) Next() (Message, error) {
 	}
 }
 
-// take hands out the payload of a whole frame, or answers it where it is a heartbeat.
+// take hands out the payload of a whole frame, or answers it if it is a heartbeat.
 func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
-	c.Stamps.Message.Clear()
 	c.hold(c.in.more())
 	switch h.Opcode() {
-	case wire.Ping:
-		c.pong(p)
-		return Message{}, false
-	case wire.Pong:
+	case wire.Ping, wire.Pong:
+		if c.in.part == nil {
+			c.Stamps.Message.Clear()
+		}
+		if h.Opcode() == wire.Ping {
+			c.pong(p)
+		}
 		return Message{}, false
 	}
-	if !c.cfg.Reuse && !c.in.remote() {
+	c.Stamps.Message.Clear()
+	if !c.cfg.Reuse {
 		p = c.in.keep(p)
 	}
 	return Message{h.Opcode() == wire.Text, p[:len(p):len(p)]}, true // what is appended to it is not the next frame
@@ -251,18 +240,12 @@ func (in *in) more() bool {
 	return n > 0 && h.Length <= uint64(len(b)-n)
 }
 
-var frames sync.Pool
+// maxLength is the longest payload that memory can hold.
+const maxLength = math.MaxInt - wire.MaxHeader
 
-// dropFrame ends the frame in parts.
-func (in *in) dropFrame() {
-	*in.frame = frame{}
-	frames.Put(in.frame)
-	in.frame = nil
-}
-
-// checkLength says whether a message of this length may be taken.
+// checkLength says whether a message of this length is accepted.
 func (c *Conn) checkLength(n uint64) error {
-	limit := uint64(math.MaxInt - wire.MaxHeader)
+	limit := uint64(maxLength)
 	if c.cfg.ReadLimit >= 0 {
 		limit = min(limit, uint64(c.cfg.ReadLimit))
 	}
@@ -272,11 +255,12 @@ func (c *Conn) checkLength(n uint64) error {
 	return nil
 }
 
-// checkDeflated says whether a compressed message of this length may be taken. The limit is for what comes out of
+// checkDeflated says whether a compressed message of this length is accepted. The limit is for what comes out of
 // it, but blocks may be without content.
 func (c *Conn) checkDeflated(n uint64) error {
 	const mostTimes, atLeast = 4, 1 << 10
-	if limit := c.cfg.ReadLimit; limit >= 0 && n > atLeast && (n-atLeast)/mostTimes > uint64(limit) {
+	limit := c.cfg.ReadLimit
+	if n > maxLength || limit >= 0 && n > atLeast && (n-atLeast)/mostTimes > uint64(limit) {
 		return c.tooBig()
 	}
 	return nil
@@ -287,96 +271,8 @@ func (c *Conn) tooBig() *Violation {
 		Err: fmt.Errorf("message of more than %d bytes (Options.ReadLimit)", c.cfg.ReadLimit)}
 }
 
-// startFrame begins with a frame of which the header and a part of the payload are there.
-func (c *Conn) startFrame(h wire.Header, size int) {
-	in := &c.in
-	f, _ := frames.Get().(*frame)
-	if f == nil {
-		f = new(frame)
-	}
-	*f = frame{head: h, size: size, key: h.Key}
-	in.frame = f
-	if size+int(h.Length) > len(in.buf.b) {
-		// Too large for the buffer: the rest is read straight into its place.
-		f.remote = true
-		f.extend(c.cfg.Reuse)
-		f.have = copy(f.payload(), in.unread()[size:])
-		in.drop()
-	}
-}
-
-// payload is the place of a remote frame's payload, as far as it is made.
-func (f *frame) payload() []byte {
-	if f.place != nil {
-		return f.place.b
-	}
-	return f.own
-}
-
-// extend makes the place larger: whole for usual sizes, else with what has come.
-func (f *frame) extend(reuse bool) {
-	size := min(int(f.head.Length), max(firstPiece, 2*f.have))
-	if reuse {
-		larger := newBuffer(size)
-		larger.b = larger.b[:size]
-		copy(larger.b, f.payload())
-		f.place.free()
-		f.place = larger
-		return
-	}
-	larger := make([]byte, size)
-	copy(larger, f.own)
-	f.own = larger
-}
-
-// continueFrame takes what has arrived of a frame in parts; with the last byte it hands it out.
-func (c *Conn) continueFrame() (Message, bool, error) {
-	in := &c.in
-	f := in.frame
-	length := int(f.head.Length)
-	var p []byte
-	if f.remote {
-		p = f.payload()[:f.have]
-	} else {
-		p = in.unread()[f.size:]
-		p = p[:min(len(p), length)]
-	}
-	fresh := p[f.clear:]
-	f.key = wire.Mask(fresh, f.key)
-	f.clear = len(p)
-	text := f.head.Opcode() == wire.Text
-	whole := len(p) == length
-	if text && (!f.text.Write(fresh) || whole && !f.text.Done()) {
-		c.abandonFrame()
-		return Message{}, false, &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
-	}
-	if !whole {
-		if f.remote && f.have == len(p) && f.have == len(f.payload()) {
-			f.extend(c.cfg.Reuse)
-		}
-		return Message{}, false, c.rest()
-	}
-	if !f.remote {
-		in.r += f.size + length
-	}
-	in.lent = f.place
-	m, ok := c.take(f.head, p)
-	in.dropFrame()
-	return m, ok, nil
-}
-
-// abandonFrame leaves the frame in parts: what is still to come of it is skipped.
-func (c *Conn) abandonFrame() {
-	in := &c.in
-	f := in.frame
-	if f.remote {
-		in.skip = f.head.Length - uint64(f.have)
-	} else {
-		in.r += f.size
-		in.skip = f.head.Length
-	}
-	f.place.free()
-	in.dropFrame()
+func notUTF8() *Violation {
+	return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
 }
 
 // rest ends a turn: nothing whole is left. Replies that waited go out.
@@ -386,7 +282,7 @@ func (c *Conn) rest() error {
 	if in.err != nil {
 		return in.err
 	}
-	if in.r < in.w || in.remote() {
+	if in.r < in.w || in.part != nil {
 		c.Stamps.Message.Start(c.cfg.Clock.Now())
 	} else {
 		c.Stamps.Message.Clear()
@@ -408,66 +304,5 @@ func (c *Conn) endBatch() {
 	if c.in.batched {
 		c.in.held, c.in.batched = false, false
 		c.release()
-	}
-}
-
-// discard reads on after our close frame, for the peer's.
-func (c *Conn) discard() error {
-	in := &c.in
-	c.Stamps.Message.Clear()
-	if in.frame != nil {
-		c.abandonFrame()
-	}
-	for !in.broken {
-		n := min(in.skip, uint64(in.w-in.r))
-		in.r += int(n)
-		in.skip -= n
-		h, size := wire.Parse(in.unread())
-		if in.skip > 0 || size == 0 {
-			break
-		}
-		if h.Opcode() != wire.Close {
-			in.broken = int64(h.Length) < 0
-			in.r += size
-			in.skip = h.Length
-			continue
-		}
-		if h.Length > wire.MaxControl {
-			in.broken = true
-			break
-		}
-		if uint64(in.w-in.r-size) < h.Length {
-			break
-		}
-		p := in.unread()[size:][:h.Length]
-		in.r += size + len(p)
-		if h.Masked {
-			wire.Mask(p, h.Key)
-		}
-		return c.peerClosed(wire.ParseClose(p))
-	}
-	if in.broken {
-		in.r = in.w
-	}
-	err := c.rest()
-	c.Stamps.Message.Clear()
-	if err == io.EOF && !c.endQuiet() {
-		in.ended = true // the peer may still read, and wait for our close frame
-		return ErrAgain
-	}
-	return err
-}
-
-// peerClosed makes the error for the peer's close frame, behind which nothing is of interest.
-func (c *Conn) peerClosed(code int, reason string, err error) error {
-	c.in.broken = true
-	first := c.peerDone()
-	switch {
-	case err == nil:
-		return &PeerClose{code, reason, first}
-	case errors.Is(err, wire.ErrReason):
-		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: err}
-	default:
-		return &Violation{Code: codeProtocol, Reason: "invalid close frame", Err: err}
 	}
 }

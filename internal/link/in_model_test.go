@@ -42,7 +42,7 @@ func TestInOrder(t *testing.T) {
 func readInOrder(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	cfg := usual()
-	cfg.Clock, cfg.Engines = new(link.Clock), new(link.Engines)
+	cfg.Clock = new(link.Clock)
 	cfg.Clock.Tick(time.Hour)
 	cfg.Reuse = r.IntN(2) == 0
 	if r.IntN(2) == 0 {

@@ -3,7 +3,6 @@ package link
 // Compressed messages (RFC 7692 section 7.2.2), each of them by itself.
 
 import (
-	"bufio"
 	"compress/flate"
 	"errors"
 	"io"
@@ -18,11 +17,12 @@ const (
 	// An empty final block: a stream that was whole until here ends with it.
 	finalBlock = "\x01\x00\x00\xff\xff"
 
-	inflateBuffer = 4 << 10
-
 	// A stream more than so many needs that many bytes of content: one begins with a copy of what the next may refer to.
 	freeStreams, streamContent = 64, 32
 )
+
+// errPastLimit is the inflater's for a message that is longer than it may be.
+var errPastLimit = errors.New("link: message past the limit")
 
 var errStreams = &Violation{Code: codeTooBig, Reason: "message too big",
 	Err: errors.New("compressed message of many final blocks with next to no content")}
@@ -30,26 +30,46 @@ var errStreams = &Violation{Code: codeTooBig, Reason: "message too big",
 // inflater inflates one message at a time. It is large, and pooled.
 type inflater struct {
 	flate   io.ReadCloser // reads from the inflater
-	payload *bufio.Reader
-	behind  int // bytes that were read of what follows the payload
-	streams int // begun in this message
+	payload []byte        // what of it has not been read
+	behind  int           // bytes that were read of what follows the payload
+	streams int           // begun in this message
 }
 
 var inflaters = sync.Pool{New: func() any {
-	z := &inflater{payload: bufio.NewReaderSize(nil, inflateBuffer)}
+	z := new(inflater)
 	z.flate = flate.NewReader(z)
 	return z
 }}
 
-// inflateAll reads a compressed message into a buffer that grows with what comes out of it, and not past the limit.
-func (c *Conn) inflateAll(r io.Reader, text bool) (*buffer, error) {
+// inflate returns the message that a compressed payload holds. With it, a message in parts has ended.
+func (c *Conn) inflate(text bool, payload []byte) (Message, error) {
 	z := inflaters.Get().(*inflater)
-	defer z.free()
-	z.payload.Reset(r)
-	z.streams = 0
+	buf, err := z.inflate(payload, text, c.cfg.ReadLimit)
+	z.payload = nil
+	inflaters.Put(z)
+	if err != nil {
+		buf.free()
+		switch err {
+		case errPastLimit:
+			return Message{}, c.tooBig()
+		case errStreams:
+			return Message{}, errStreams
+		case errNotUTF8:
+			return Message{}, notUTF8()
+		}
+		return Message{}, &Violation{Code: codeInvalid, Reason: "invalid compressed data", Err: err}
+	}
+	c.Stamps.Message.Clear()
+	c.hold(c.in.more())
+	return Message{text, c.handOver(buf, buf.b)}, nil
+}
+
+// inflate reads a payload into a buffer that grows with what comes out of it, and not past the limit. The buffer is the
+// caller's also with an error.
+func (z *inflater) inflate(payload []byte, text bool, limit int64) (*buffer, error) {
+	z.payload, z.streams = payload, 0
 	z.restart(nil)
 	var check wire.UTF8
-	limit := c.cfg.ReadLimit
 	buf := newBuffer(classes[0])
 	for {
 		buf = buf.room(1)
@@ -60,7 +80,7 @@ func (c *Conn) inflateAll(r io.Reader, text bool) (*buffer, error) {
 		n, err := z.flate.Read(free)
 		buf.b = buf.b[:len(buf.b)+n]
 		if limit >= 0 && int64(len(buf.b)) > limit {
-			return buf, c.tooBig()
+			return buf, errPastLimit
 		}
 		if text && !check.Write(free[:n]) {
 			return buf, errNotUTF8
@@ -93,8 +113,8 @@ func (z *inflater) next(out []byte) error {
 	case 0:
 		// Others may follow a block that is final (RFC 7692 section 7.2.1). Where none does the empty
 		// block is missing that should be last, but no data.
-		if _, err := z.payload.Peek(1); err != nil {
-			return err
+		if len(z.payload) == 0 {
+			return io.EOF
 		}
 		if z.streams > freeStreams+len(out)/streamContent {
 			return errStreams
@@ -109,10 +129,10 @@ func (z *inflater) next(out []byte) error {
 
 // ReadByte is flate's: with it flate reads no byte past a stream's end.
 func (z *inflater) ReadByte() (byte, error) {
-	if z.behind == 0 {
-		if c, err := z.payload.ReadByte(); err != io.EOF {
-			return c, err
-		}
+	if len(z.payload) > 0 {
+		b := z.payload[0]
+		z.payload = z.payload[1:]
+		return b, nil
 	}
 	const behind = flushTail + finalBlock
 	if z.behind == len(behind) {
@@ -124,26 +144,20 @@ func (z *inflater) ReadByte() (byte, error) {
 
 // Read is flate's, for blocks that are not compressed: their lengths and their data.
 func (z *inflater) Read(p []byte) (int, error) {
-	if z.behind == 0 {
-		if n, err := z.payload.Read(p); err != io.EOF {
-			return n, err
-		}
-	}
-	if len(p) == 0 {
+	switch {
+	case len(z.payload) > 0:
+		n := copy(p, z.payload)
+		z.payload = z.payload[n:]
+		return n, nil
+	case len(p) == 0:
 		return 0, nil
-	}
-	if z.behind == len(flushTail) {
+	case z.behind == len(flushTail):
 		return 0, io.ErrUnexpectedEOF // data that is missing, which the final block would be taken for
 	}
-	c, err := z.ReadByte()
+	b, err := z.ReadByte()
 	if err != nil {
 		return 0, err
 	}
-	p[0] = c
+	p[0] = b
 	return 1, nil
-}
-
-func (z *inflater) free() {
-	z.payload.Reset(nil)
-	inflaters.Put(z)
 }

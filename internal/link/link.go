@@ -1,5 +1,5 @@
-// Package link moves the frames of one connection: pooled buffers in, coalesced frames out,
-// and the engine for what is not a plain frame. It knows no callback and decides nothing:
+// Package link moves the frames of one connection: pooled buffers in, coalesced frames out. It assembles messages, and
+// asks the engine about illegal frames. It knows no callback and decides nothing:
 // its [Owner] asks for messages, and says what to send and when to end.
 package link
 
@@ -50,15 +50,13 @@ func (v *Violation) Unwrap() error { return v.Err }
 
 // Config is what the links of a server share. It does not change.
 type Config struct {
-	ReadLimit  int64         // bytes of a message; negative: none
-	SendQueue  int           // bytes of a connection; negative: none
-	SendWait   time.Duration // how long Send waits for room; negative: for ever
-	Reuse      bool          // Message.Data is valid until the next Next
-	Clock      *Clock
-	Poller     *poll.Poller
-	Engines    *Engines
-	Order      func() uint64 // the number of the message that was published last
-	EngineOnly bool          // no frame takes the hot path; for tests
+	ReadLimit int64         // bytes of a message; negative: none
+	SendQueue int           // bytes of a connection; negative: none
+	SendWait  time.Duration // how long Send waits for room; negative: for ever
+	Reuse     bool          // Message.Data is valid until the next Next
+	Clock     *Clock
+	Poller    *poll.Poller
+	Order     func() uint64 // the number of the message that was published last
 }
 
 // Owner is told of a link's events, from one goroutine at a time, Hangup excepted.
@@ -99,10 +97,9 @@ type Conn struct {
 
 	written atomic.Int64 // bytes
 
-	engine *engine // while it reads a message; owned by the turn
-	in     in      // owned by Fill and the turn
-	out    out     // guarded by its mu
-	flags  flags
+	in    in  // owned by Fill and the turn
+	out   out // guarded by its mu
+	flags flags
 }
 
 // flags say how far the end has come. Any goroutine may look.

@@ -200,7 +200,7 @@ func newOutModel(t *testing.T, seed uint64) *outModel {
 	m.b.most = 1 + r.IntN(4)
 	m.p = &pretender{m: m, stream: r.IntN(3) == 0}
 	cfg := m.b.config()
-	cfg.Clock, cfg.Engines, cfg.Reuse = m.clock, new(link.Engines), r.IntN(2) == 0
+	cfg.Clock, cfg.Reuse = m.clock, r.IntN(2) == 0
 	if r.IntN(3) == 0 {
 		m.bounded = true
 		cfg.SendQueue = 50 + r.IntN(3000)

@@ -196,7 +196,7 @@ func connect(t testing.TB, server, peer net.Conn, cfg link.Config, neg link.Nego
 		s.message = func(m link.Message) { message(s, m) }
 	}
 	s.clock.Tick(time.Hour)
-	cfg.Clock, cfg.Poller, cfg.Engines = s.clock, new(poll.Poller), new(link.Engines)
+	cfg.Clock, cfg.Poller = s.clock, new(poll.Poller)
 	c, err := link.Accept(giveaway{server, make(http.Header)}, r, neg, &cfg)
 	if err != nil {
 		t.Fatalf("Accept: %v", err)

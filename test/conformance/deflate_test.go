@@ -4,13 +4,11 @@ package conformance_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"example.com/hail"
 	"example.com/hail/hailtest"
@@ -214,19 +212,6 @@ func TestDeflateMessages(t *testing.T) {
 			"whole":     {send: send(deflated(compress([]byte("a\xff")))), want: []string{closeUTF8}, cause: hail.CauseProtocol},
 			"unended":   {send: send(deflated(compress([]byte("a\xe4\xbd")))), want: []string{closeUTF8}, cause: hail.CauseProtocol},
 			"fragments": {send: send(deflated(compress([]byte("a\xff"))[:2], compress([]byte("a\xff"))[2:])), want: []string{closeUTF8}, cause: hail.CauseProtocol},
-		})
-	})
-	shows(t, "8.1 compressed text that is not UTF-8, before its end", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			server, _ := echo(hail.Options{Compression: true, PingInterval: -1, MessageTimeout: -1})
-			p := hailtest.Dial(t, server, "/", hailtest.Raw(), hailtest.Compression())
-			payload := compress(append([]byte{0xff}, hex.EncodeToString(kit.Noise(20_000))...))
-			p.Write(frames(deflated(payload[:len(payload)-1000], payload[len(payload)-1000:])[0])) // and no more comes
-			if got := show(p.ReadFrame()); got != closeUTF8 {
-				t.Errorf("got %s, want %s", got, closeUTF8)
-			}
-			p.NetConn().Close()
 		})
 	})
 	shows(t, "7692 6 control frames are not compressed", func(t *testing.T) {

@@ -1,0 +1,72 @@
+package link
+
+// Reading after our close frame, and the peer's close frame.
+
+import (
+	"errors"
+	"io"
+
+	"example.com/hail/internal/wire"
+)
+
+// Discard reads on for the peer's close frame alone, and drops all else, a message of which a part has come too. Its errors
+// are those of Next. After our close frame nothing else counts (RFC 6455 section 1.4).
+func (c *Conn) Discard() error {
+	in := &c.in
+	c.Stamps.Message.Clear()
+	if in.part != nil {
+		c.abandon()
+	}
+	for !in.broken {
+		n := min(in.skip, uint64(in.w-in.r))
+		in.r += int(n)
+		in.skip -= n
+		h, size := wire.Parse(in.unread())
+		if in.skip > 0 || size == 0 {
+			break
+		}
+		if h.Opcode() != wire.Close {
+			in.broken = int64(h.Length) < 0
+			in.r += size
+			in.skip = h.Length
+			continue
+		}
+		if h.Length > wire.MaxControl {
+			in.broken = true
+			break
+		}
+		if uint64(in.w-in.r-size) < h.Length {
+			break
+		}
+		p := in.unread()[size:][:h.Length]
+		in.r += size + len(p)
+		if h.Masked {
+			wire.Mask(p, h.Key)
+		}
+		return c.peerClosed(wire.ParseClose(p))
+	}
+	if in.broken {
+		in.r = in.w
+	}
+	err := c.rest()
+	c.Stamps.Message.Clear()
+	if err == io.EOF && !c.endQuiet() {
+		in.ended = true // the peer may still read, and wait for our close frame
+		return ErrAgain
+	}
+	return err
+}
+
+// peerClosed makes the error for the peer's close frame, after which nothing is of interest.
+func (c *Conn) peerClosed(code int, reason string, err error) error {
+	c.in.broken = true
+	first := c.peerDone()
+	switch {
+	case err == nil:
+		return &PeerClose{code, reason, first}
+	case errors.Is(err, wire.ErrReason):
+		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: err}
+	default:
+		return &Violation{Code: codeProtocol, Reason: "invalid close frame", Err: err}
+	}
+}
