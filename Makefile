@@ -43,6 +43,8 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 soak: ## Run random peers and faults against a model for twice SOAKTIME (2m), from SOAKSEED (random)
 	go test -tags hailfault $(race) -timeout 0 -v -run Soak ./test/soak -soak $(SOAKTIME) -seed $(SOAKSEED)
 	$(if $(race),go test -tags hailfault -timeout 0 -v -run Soak ./test/soak -soak $(SOAKTIME) -seed $(SOAKSEED))
+	go test -tags soak $(race) -v -run LengthOf16GiB ./test/hostile
+	$(if $(race),go test -tags soak -v -run LengthOf16GiB ./test/hostile)
 
 vuln: ## Look for known vulnerabilities in what is imported; needs the network
 	@scripts/each.sh go tool -modfile="$(CURDIR)/tools/go.mod" govulncheck ./...

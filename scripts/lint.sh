@@ -27,7 +27,7 @@ other_systems() {
 
 check gofmt formatted
 check vet scripts/each.sh go vet ./...
-check "vet with faults" go vet -tags hailfault ./internal/... ./test/soak
+check "vet with faults" go vet -tags hailfault,soak ./internal/... ./test/soak ./test/hostile
 check staticcheck scripts/each.sh go tool -modfile="$PWD/tools/go.mod" staticcheck ./...
 check dependencies scripts/dependencies.sh
 check "other systems" other_systems

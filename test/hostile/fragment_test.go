@@ -31,7 +31,7 @@ func TestFragments(t *testing.T) {
 		"a million of a byte within the limit": {"x", manyFragments, 0},
 		"a million of a byte, past the limit":  {"x", manyFragments - 1, hail.StatusMessageTooBig},
 	} {
-		for kind := range transports {
+		for _, kind := range kinds() {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				got := make(chan []byte, 1)
 				tg := serve(t, kind, hail.Handler{OnMessage: func(_ *hail.Conn, m hail.Message) error {
@@ -101,7 +101,7 @@ func TestFragmentsLeaveNothing(t *testing.T) {
 // TestFragmentsWithoutEnd has parts come for as long as the server takes them: their number is not limited, their time is.
 func TestFragmentsWithoutEnd(t *testing.T) {
 	const messageTimeout, closeTimeout = time.Second, 100 * time.Millisecond
-	for kind := range transports {
+	for _, kind := range kinds() {
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{}, hail.Options{MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
 			c := tg.connect(t)

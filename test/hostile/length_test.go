@@ -1,6 +1,8 @@
+//go:build soak
+
 package hostile_test
 
-// Headers that claim more than ever comes.
+// Headers that claim more than ever comes. For the most part this waits for timeouts, so make soak runs it.
 
 import (
 	"testing"
@@ -39,7 +41,7 @@ func TestLengthOf16GiB(t *testing.T) {
 		"compressed, refused":        {0, compressed, heapRefused, hail.CauseReadLimit},
 		"compressed, within limits":  {32 << 30, compressed, heapPart, hail.CauseMessageTimeout},
 	} {
-		for kind := range transports {
+		for _, kind := range kinds() {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				tg := serve(t, kind, hail.Handler{}, hail.Options{Compression: true, ReadLimit: tc.limit, MessageTimeout: messageTimeout, CloseTimeout: closeTimeout})
 				clients := tg.crowd(t, conns, deflates)

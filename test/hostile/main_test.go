@@ -4,11 +4,13 @@ package hostile_test
 import (
 	"bytes"
 	"crypto/tls"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"testing"
 	"time"
 
@@ -82,6 +84,14 @@ var transports = map[string]func(net.Listener) net.Listener{
 	"tls": func(ln net.Listener) net.Listener {
 		return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{kit.Certificate()}})
 	},
+}
+
+// kinds are those to test: each, or where tests shall be short the one that most servers have.
+func kinds() []string {
+	if testing.Short() {
+		return []string{"epoll"}
+	}
+	return slices.Sorted(maps.Keys(transports))
 }
 
 // opaque hides from the server what kind of connections it accepts.

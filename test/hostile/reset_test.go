@@ -57,7 +57,7 @@ func TestResets(t *testing.T) {
 		{"in the answer to the server's close frame", func(c *client) { c.upgrade(); c.take(11); c.write(command("close")); c.take(4); c.write(bye[:5]) }, false},
 		{"behind an illegal frame", func(c *client) { c.upgrade(); c.write([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}) }, false},
 	}
-	for kind := range transports {
+	for _, kind := range kinds() {
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{
 				OnConnect: hail.Greet(hail.Text(hail.DefaultGreeting)),

@@ -19,6 +19,7 @@ import (
 
 // It is little, where the system by itself would take megabytes, and is given back soon after the connection.
 func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
+	kit.Long(t)
 	const (
 		conns        = 10 / scale
 		each         = 512 << 10 // bytes, at the most: half of them ahead of what is on its way

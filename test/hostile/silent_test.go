@@ -20,14 +20,14 @@ func TestPeersThatNeverRead(t *testing.T) {
 		// The queue's two buffers, of what is being written and what is queued behind it, each rounded up to four times
 		// what it holds; and a message and the buffer that it was read into.
 		heapEach     = 8*queue + 3*16<<10
-		writeTimeout = time.Second
+		writeTimeout = time.Second / 2
 	)
 	message := hail.Binary(make([]byte, 4000))
 	flooded := repeat(frame(true, hailtest.OpBinary, message.Data), 10)
 	// Where its receive buffer is full, the peer's system may drop what opens the server's window again. It then sends no more,
 	// is silent before the queue is full, and does not hear of the end.
 	cut := []hail.Cause{hail.CauseWriteTimeout, hail.CausePingTimeout}
-	for kind := range transports {
+	for _, kind := range kinds() {
 		for name, tc := range map[string]struct {
 			handler hail.Handler
 			ping    time.Duration
@@ -61,7 +61,7 @@ func TestPeersThatNeverRead(t *testing.T) {
 				})
 				clients := tg.crowd(t, conns, little)
 				goroutines += conns // ours
-				bounds{conns * heapEach, goroutines, 15 * writeTimeout}.hold(t, func(look func(func() bool)) {
+				bounds{conns * heapEach, goroutines, 50 * writeTimeout}.hold(t, func(look func(func() bool)) {
 					flooding := make(chan struct{}, conns)
 					for _, c := range clients {
 						go func() { // ends when the server cuts the connection; waited for below
@@ -85,10 +85,11 @@ func TestPeersThatNeverRead(t *testing.T) {
 }
 
 func TestPeersThatIgnoreTheClose(t *testing.T) {
+	kit.Long(t)
 	const (
 		conns        = 50 / scale
 		heapEach     = 8 << 10 // the buffer that is read into
-		closeTimeout = 700 * time.Millisecond
+		closeTimeout = 400 * time.Millisecond
 	)
 	for name, behaviour := range map[string][]byte{ // again and again
 		"and are silent":       nil,
@@ -97,7 +98,7 @@ func TestPeersThatIgnoreTheClose(t *testing.T) {
 		"and send a long one":  hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Length: 1 << 40, Payload: make([]byte, 1000)}.Bytes(),
 		"and send what is not": {0xFF, 0xFF, 0xFF},
 	} {
-		for kind := range transports {
+		for _, kind := range kinds() {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				tg := serve(t, kind, hail.Handler{}, hail.Options{CloseTimeout: closeTimeout})
 				clients := tg.crowd(t, conns)

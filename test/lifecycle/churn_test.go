@@ -298,9 +298,9 @@ func TestChurn(t *testing.T) {
 			stop := make(chan struct{})
 			var pusher, clients sync.WaitGroup
 			pusher.Go(func() { s.push(stop) })
-			limit := time.Now().Add(10 * time.Second)
+			limit := time.Now().Add(5 * time.Second)
 			left := atomic.Int64{}
-			left.Store(int64(kit.Often(3000)))
+			left.Store(int64(kit.Often(1000)))
 			for range 32 {
 				clients.Go(func() { // ends with what is left, or its time; waited for below
 					for left.Add(-1) >= 0 && time.Now().Before(limit) && !t.Failed() {

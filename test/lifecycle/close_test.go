@@ -63,6 +63,7 @@ func TestCloseTimeout(t *testing.T) {
 
 // While the peer takes what lies before our close frame, it cannot answer that.
 func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	const messages, size = 8, 64 << 10
 	h, e := kit.Observed(hail.Handler{})
@@ -93,12 +94,13 @@ func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 
 // TestCloseTimeoutWithoutWriteTimeout has a peer that takes nothing of what lies before our close frame, which it may do for ever.
 func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	for name, size := range map[string]int{"with the system": 100_000, "queued": 4 << 20} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, e := kit.Observed(hail.Handler{})
-			s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: time.Second, WriteTimeout: -1, SendQueue: -1}}
+			s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: time.Second / 2, WriteTimeout: -1, SendQueue: -1}}
 			p := hailtest.Dial(t, s, "/", hailtest.TCP())
 			p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
 			c := kit.Await(t, "OnConnect", e.Conns, kit.Ample)
@@ -112,7 +114,7 @@ func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
 			select {
 			case info := <-e.Closed:
 				t.Errorf("closed: %+v", info)
-			case <-time.After(2 * time.Second):
+			case <-time.After(time.Second):
 			}
 			p.Resume()
 			if got := p.WaitClose(); got.Code != hail.StatusNormalClosure {
@@ -308,14 +310,14 @@ func TestCloseWritesWhatIsQueuedToASlowReader(t *testing.T) {
 // TestCloseBesideAViolation has Close called at the moment at which the server reads what is wrong.
 func TestCloseBesideAViolation(t *testing.T) {
 	t.Parallel()
-	const tries, queued = 1000, 3
+	const queued = 3
 	for name, wrong := range map[string]hailtest.Frame{
 		"its end is known":     {Fin: true, Opcode: hailtest.OpText, Payload: []byte("\xff")},
 		"its end is not known": {Fin: true, Opcode: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for try := range tries {
+			for try := range kit.Often(600) {
 				synctest.Test(t, func(t *testing.T) {
 					h, e := kit.Observed(hail.Handler{})
 					s := &hail.Server{Handler: h, Options: kit.NoPings(hail.Options{})}

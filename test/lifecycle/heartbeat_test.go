@@ -167,6 +167,7 @@ func TestPingTimeoutLeavesASlowPeerAlone(t *testing.T) {
 }
 
 func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	for _, name := range []string{"tcp", "tls"} { // of the others the system does not tell what the peer has taken
 		t.Run(name, func(t *testing.T) {
@@ -214,6 +215,7 @@ func (c wordyConn) Write(p []byte) (int, error) {
 // TestPingTimeoutLeavesASlowPeerAloneWhoseSystemHoldsMoreThanWasWritten has that be so until the peer has taken most of it, which takes
 // longer than PongTimeout.
 func TestPingTimeoutLeavesASlowPeerAloneWhoseSystemHoldsMoreThanWasWritten(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux tells what a peer has taken")

@@ -106,6 +106,7 @@ func TestWriteTimeoutLeavesAVerySlowPeerAlone(t *testing.T) {
 
 // TestWriteTimeoutLeavesASlowPeerAloneOverTCP has a socket that the system does not call writable again within WriteTimeout.
 func TestWriteTimeoutLeavesASlowPeerAloneOverTCP(t *testing.T) {
+	kit.Long(t)
 	t.Parallel()
 	const n, before = 40, 5
 	h, e := kit.Observed(hail.Handler{})

@@ -40,7 +40,11 @@ func TestSoak(t *testing.T) {
 		first = rand.Uint64() >> 16
 	}
 	if *length == 0 && *rounds == 0 {
-		soak(t, 2, 5*time.Second)
+		during := 5 * time.Second
+		if testing.Short() {
+			during = time.Second
+		}
+		soak(t, 2, during)
 		return
 	}
 	soak(t, first, *length)
@@ -54,7 +58,7 @@ func soak(t *testing.T, seed uint64, during time.Duration) {
 	sum := result{}
 	n := 0
 	for ; n == 0 || n < *rounds || *rounds == 0 && time.Since(start) < during; n++ {
-		again := fmt.Sprintf("go test"+race+" -tags hailfault ./soak -seed %d -rounds 1 -conns %d -atonce %d", seed+uint64(n), *conns, *atOnce)
+		again := fmt.Sprintf("go test"+race+" -tags hailfault ./test/soak -seed %d -rounds 1 -conns %d -atonce %d", seed+uint64(n), *conns, *atOnce)
 		watchdog := time.AfterFunc(20*patience, func() {
 			pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 			panic("the round does not end; again with: " + again)

@@ -44,6 +44,14 @@ func Until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// Long skips a test where tests shall be short: it waits for timeouts on real sockets, for seconds.
+func Long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("waits for timeouts on real sockets")
+	}
+}
+
 // Often returns n, or a part of it where tests shall be short.
 func Often(n int) int {
 	if testing.Short() {
