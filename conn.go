@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"example.com/hail/internal/admit"
+	"example.com/hail/internal/fanout"
 	"example.com/hail/internal/link"
 	"example.com/hail/internal/wire"
 )
@@ -36,6 +37,8 @@ type Conn struct {
 	values context.Context // the request's, without its end
 
 	index int // guarded by shard.mu
+
+	topics atomic.Pointer[fanout.Subscriber] // nil until the first is joined
 
 	// Owned by the callbacks' goroutine.
 	known    bool // OnConnect was called

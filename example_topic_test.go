@@ -204,7 +204,7 @@ func ExampleConn_Subscribe() {
 	// Output:
 	// on [gold]
 	// on [gold tea]
-	// hail: connection is on 2 topics already, or has not taken the rest of those it left (Options.MaxTopics)
+	// hail: connection is on 2 topics already (Options.MaxTopics)
 	// on [tea]
 	// on [tea rice]
 }

@@ -57,8 +57,8 @@ type Options struct {
 	// Negative: no limit. Default: 4096.
 	TopicMessages int
 
-	// MaxTopics is the most topics that a connection may be on. Those that it has left, but whose messages it has not
-	// all taken yet, count too where that makes more than 64. Negative: no limit. Default: 128.
+	// MaxTopics is the most topics that a connection may be on. Topics that it has left do not count, but while 64 of them
+	// still have messages for it, it cannot join another. Negative: no limit for either. Default: 128.
 	MaxTopics int
 
 	// History is what each topic keeps for Conn.SubscribeSince. Default: nothing.

@@ -15,14 +15,6 @@ import (
 // maxTopicName is the longest name of a topic, in bytes.
 const maxTopicName = 256
 
-// broadcast is what the link knows as the topic of broadcasts. It is no user's: a topic's name is valid UTF-8.
-const broadcast = "\xff"
-
-// everything is a place in what is broadcast.
-type everything struct{ *fanout.Cursor }
-
-func (everything) Topic() string { return broadcast }
-
 // Broadcast publishes m to every open connection, as Conns has them. It is [Server.Publish] to something like a topic
 // that all are on, which counts for no limit except TopicBytes and TopicMessages.
 func (s *Server) Broadcast(m Message) error {
@@ -96,15 +88,13 @@ func (s *Server) Topics() iter.Seq2[string, int] {
 // is on already stays as it is. OnConnect may subscribe.
 //
 // The error is ErrConnClosed, or says what is wrong with a name, or that the connection is on Options.MaxTopics
-// topics. Topics before the one that failed have been joined.
+// topics, or has left too many whose messages are not all written. Topics before the one that failed have been joined.
 func (c *Conn) Subscribe(topics ...string) error {
 	for _, topic := range topics {
 		if err := checkTopic(topic); err != nil {
 			return err
 		}
-		err := c.listen(topic, func() *fanout.Cursor {
-			return c.server.hub.Subscribe(topic, c.id, c.link.Compresses(), (*owner)(c))
-		})
+		err := c.join(func(s *fanout.Subscriber) (*fanout.Cursor, error) { return s.Join(topic) })
 		if err != nil {
 			return err
 		}
@@ -123,9 +113,9 @@ func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err erro
 	if err := checkTopic(topic); err != nil {
 		return false, err
 	}
-	err = c.listen(topic, func() (cursor *fanout.Cursor) {
-		cursor, complete = c.server.hub.SubscribeSince(topic, seq, c.id, c.link.Compresses(), (*owner)(c))
-		return cursor
+	err = c.join(func(s *fanout.Subscriber) (cursor *fanout.Cursor, err error) {
+		cursor, complete, err = s.Since(topic, seq)
+		return cursor, err
 	})
 	return complete, err
 }
@@ -134,10 +124,15 @@ func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err erro
 // it is not on is left out. The only error is ErrConnClosed.
 func (c *Conn) Unsubscribe(topics ...string) error {
 	for _, topic := range topics {
-		if topic == broadcast {
-			continue
-		}
-		if err := c.link.Unlisten(topic); err != nil {
+		err := c.link.Unlisten(func() link.Source {
+			if s := c.topics.Load(); s != nil {
+				if cursor := s.Leave(topic); cursor != nil {
+					return cursor
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			return c.closedError()
 		}
 	}
@@ -147,13 +142,10 @@ func (c *Conn) Unsubscribe(topics ...string) error {
 // Topics returns the topics that the connection is on, in the order of joining. Of a connection that is closing or
 // closed they are those it was on before, so OnClose can tell the others there that it has left.
 func (c *Conn) Topics() []string {
-	topics := c.link.Topics()
-	for i, topic := range topics {
-		if topic == broadcast {
-			return append(topics[:i], topics[i+1:]...)
-		}
+	if s := c.topics.Load(); s != nil {
+		return s.Names()
 	}
-	return topics
+	return nil
 }
 
 // Publish is [Server.Publish] to all on the topic but this connection. It need not be on the topic, and may be closed.
@@ -199,30 +191,48 @@ func checkTopic(topic string) error {
 	return nil
 }
 
-func (c *Conn) listen(topic string, open func() *fanout.Cursor) error {
-	most := c.server.options.MaxTopics
-	err := c.link.Listen(topic, most, broadcast, func() link.Feed { return open() })
+// subscriber returns the connection's topics, which are made when they are asked for. The link's lock is held.
+func (c *Conn) subscriber() *fanout.Subscriber {
+	s := c.topics.Load()
+	if s == nil {
+		s = c.server.hub.NewSubscriber(c.server.options.MaxTopics, c.id, c.link.Compresses(), (*owner)(c))
+		c.topics.Store(s)
+	}
+	return s
+}
+
+// join adds the topic that f joins, if it does, to what is written. f runs under the link's lock.
+func (c *Conn) join(f func(*fanout.Subscriber) (*fanout.Cursor, error)) error {
+	err := c.link.Listen(func() (link.Source, error) {
+		cursor, err := f(c.subscriber())
+		if cursor == nil {
+			return nil, err
+		}
+		return cursor, err
+	})
 	switch err {
 	case nil:
 		return nil
-	case link.ErrTopics:
-		return fmt.Errorf("hail: connection is on %d topics already, or has not taken the rest of those it left (Options.MaxTopics)", most)
+	case fanout.ErrTopics:
+		return fmt.Errorf("hail: connection is on %d topics already (Options.MaxTopics)", c.server.options.MaxTopics)
+	case fanout.ErrLeft:
+		return fmt.Errorf("hail: connection has left %d topics or more whose messages are not all written (Options.MaxTopics)", fanout.MaxLeft)
 	default:
 		return c.closedError()
 	}
 }
 
-// joinAll puts the connection on the topic of broadcasts.
+// joinAll has broadcasts written to the connection.
 func (c *Conn) joinAll() {
 	// An error says that the connection is closing: it misses nothing.
-	_ = c.link.Listen(broadcast, -1, broadcast, func() link.Feed {
-		return everything{c.server.hub.SubscribeAll(c.link.Compresses(), (*owner)(c))}
+	_ = c.link.Listen(func() (link.Source, error) {
+		return c.server.hub.SubscribeAll(c.link.Compresses(), (*owner)(c)), nil
 	})
 }
 
 var _ fanout.Target = (*owner)(nil)
 
-func (o *owner) Wake(cursor *fanout.Cursor) { o.link.WakeFeed(cursor) }
+func (o *owner) Wake(cursor *fanout.Cursor) { o.link.Wake(cursor) }
 
 // Slow ends a connection that has fallen off a topic's log.
 func (o *owner) Slow(err error) {

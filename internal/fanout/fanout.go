@@ -2,8 +2,9 @@
 // whom each is a cursor in it. It knows no socket: it wakes whoever owns a cursor, and that one takes what
 // is there as fast as it can. Who is so slow that the log's bounds pass its cursor is told.
 //
-// A caller's locks come before the package's: a [Target] may call its cursors under a lock of its own, and is
-// itself called under none of the package's. The caller of [Hub.Publish] therefore holds no lock that Wake takes.
+// A lock is taken before those to its right: the owner's, under which a [Target] may call its cursors and its [Subscriber];
+// the Subscriber's; that of a part of the table of topics; the topic's. A Target is called under none of them, so
+// whoever calls [Hub.Publish] holds no lock that Wake takes. The function given to [Hub.PublishSeq] runs under the topic's.
 package fanout
 
 import (

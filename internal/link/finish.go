@@ -39,24 +39,24 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	c.flags.closing.Store(true)
 	if stall := c.Stamps.Stall.Get(); f.Drop && stall != 0 && now-stall >= stalled {
 		o.lost += countData(o.buf.bytes(), 0)
+		if o.sources != nil {
+			o.sources.order.cut(o.buf.len())
+			o.lost += o.sources.dropAll()
+		}
 		o.buf.free()
 		o.buf = nil
-		if o.feeds != nil {
-			o.feeds.cut(o)
-			o.lost += o.feeds.dropAll()
-		}
 	}
-	if o.feeds != nil {
+	if o.sources != nil {
 		if f.Behind {
-			o.lost += o.feeds.dropAll()
+			o.lost += o.sources.dropAll()
 		}
-		o.feeds.endAll()
+		o.sources.endAll()
 	}
 	o.buf = o.buf.room(wire.FrameSize(wire.MaxControl))
 	before := o.buf.len()
 	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
 	o.size = uint8(o.buf.len() - before)
-	c.stampLocked()
+	c.stampLocked(int(o.size))
 	o.wake()
 	if !o.writing {
 		c.flushLocked(nil)
@@ -80,11 +80,11 @@ func (c *Conn) peerDone() (first bool) {
 
 // ahead reports whether something is to be written before the close frame.
 func (o *out) ahead() bool {
-	own := o.w.len() - o.off
+	own := o.w.len() - o.off + o.cw.len() - int(o.cwOff)
 	if !o.last {
 		own += o.buf.len()
 	}
-	return own > int(o.size) || o.feeds != nil && (len(o.feeds.list) > 0 || len(o.feeds.rest) > 0)
+	return own > int(o.size) || o.sources != nil && o.sources.ahead()
 }
 
 // end ends a connection on which both close frames were exchanged.
@@ -115,8 +115,8 @@ func (c *Conn) PeerEnded() bool {
 		return false
 	}
 	o.eof, c.in.ended = true, true
-	if o.feeds != nil {
-		o.feeds.endAll()
+	if o.sources != nil {
+		o.sources.endAll()
 	}
 	o.wake()
 	c.Stamps.Message.Clear()
@@ -159,13 +159,15 @@ func (c *Conn) settle() {
 		o.hold.Stop()
 	}
 	o.lost += countData(o.w.bytes(), o.off) + countData(o.buf.bytes(), 0)
-	if o.feeds != nil {
-		o.lost += o.feeds.settle()
+	if o.sources != nil {
+		o.lost += o.sources.settle()
+		o.sources = nil
 	}
 	o.buf.free()
 	o.ctl.free()
 	o.w.free()
-	o.buf, o.ctl, o.w, o.off, o.at = nil, nil, nil, 0, 0
+	o.cw.free()
+	o.buf, o.ctl, o.w, o.cw, o.off, o.at, o.pre, o.cwOff = nil, nil, nil, nil, 0, 0, 0, 0
 }
 
 // Undelivered returns how many messages were queued and not written, once the link is done.

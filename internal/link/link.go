@@ -22,8 +22,6 @@ var (
 	ErrFull = errors.New("link: queue full")
 	// ErrStuck is Send's in place of ErrFull where the peer has taken nothing while it waited.
 	ErrStuck = errors.New("link: queue full, and nothing taken")
-	// ErrTopics is Listen's where the connection has as many feeds as it may.
-	ErrTopics = errors.New("link: too many topics")
 	// ErrTooLarge is Send's for a message that the queue cannot hold even when empty.
 	ErrTooLarge = errors.New("link: message larger than the queue")
 )

@@ -33,21 +33,16 @@ type out struct {
 	writing bool          // somebody writes
 	held    bool          // replies are being collected: frames wait for the last
 	armed   bool          // hold runs
+	kind    kind          // of what is being written
+	pre     uint16        // w.b[:pre] are control frames
+	cwOff   uint16        // cw.b[cwOff:] is not written
 	hold    *time.Timer   // ends held after holdTime
 	after   func()        // what unlock does when mu is free
 	room    chan struct{} // closed when a waiting Send should look again
 	quiet   chan struct{} // closed when nobody writes, for awaitQuiet
 	lost    int           // messages that were queued or published, and not written
-	feeds   *feeds        // nil until the connection listens to something
+	sources *sources      // nil until the first is added
 	behind  error         // the owner has to be told: see fallBehind
-}
-
-// batch is what is being written. Its bytes belong to whoever writes.
-type batch struct {
-	w      *buffer
-	off    int // w.b[off:] is not written
-	at     int // where in w the frame begins that off is in
-	ctlEnd int // where in w the control frames end
 }
 
 // farewell is how far the end has come.
@@ -79,15 +74,15 @@ func (c *Conn) Send(first byte, p []byte, wait bool) error {
 	}
 	o.buf = o.buf.room(size)
 	o.buf.b = wire.AppendFrame(o.buf.b, first, p)
-	c.stampLocked()
+	c.stampLocked(size)
 	c.pushLocked()
 	return nil
 }
 
-// stampLocked gives what was put into buf its place among published messages.
-func (c *Conn) stampLocked() {
-	if f := c.out.feeds; f != nil {
-		f.stamp(c.cfg.Order(), &c.out)
+// stampLocked gives the last n bytes in buf their place among published messages.
+func (c *Conn) stampLocked(n int) {
+	if s := c.out.sources; s != nil {
+		s.order.add(n, c.cfg.Order())
 	}
 }
 
@@ -145,8 +140,8 @@ func (c *Conn) reserve(size int, wait bool) error {
 // queued returns the bytes of own data that wait, and of what is noted about them.
 func (o *out) queued() int {
 	n := o.buf.len() + o.w.len() - o.off
-	if o.feeds != nil {
-		n += markSize * len(o.feeds.marks)
+	if o.sources != nil {
+		n += segmentSize * len(o.sources.order.segments)
 	}
 	return n
 }
@@ -260,11 +255,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 			n, err = c.sock.Write(p)
 		}
 		o.mu.Lock()
-		if o.feeds != nil {
-			o.feeds.wrote(o, p, n)
-		} else {
-			o.off += n
-		}
+		o.wrote(p, n)
 		if n > 0 {
 			c.traffic.Out.Add(uint64(n))
 			c.written.Add(int64(n))
@@ -308,13 +299,13 @@ func (c *Conn) flushedLocked() {
 		}
 		return // what is left is settle's
 	}
-	for _, buf := range []**buffer{&o.buf, &o.ctl, &o.w} {
+	for _, buf := range []**buffer{&o.buf, &o.ctl, &o.w, &o.cw} {
 		(*buf).free()
 		*buf = nil
 	}
-	o.off, o.at, o.ctlEnd = 0, 0, 0
-	if o.feeds != nil {
-		o.feeds.reset()
+	o.off, o.at, o.pre, o.cwOff, o.kind = 0, 0, 0, 0, noFrames
+	if o.sources != nil {
+		o.sources.order.trim()
 	}
 	if o.eof && !o.ending {
 		o.after = c.end
@@ -329,93 +320,6 @@ func (c *Conn) flushedLocked() {
 			o.after = func() { c.sock.CloseWrite() }
 		}
 	}
-}
-
-// next returns the bytes to write now.
-func (o *out) next() []byte {
-	if o.feeds != nil {
-		return o.feeds.nextBytes(o)
-	}
-	return o.nextOwn()
-}
-
-// nextOwn returns what is left of a frame, then control frames, then own data.
-func (o *out) nextOwn() []byte {
-	if o.off < o.w.len() {
-		if o.ctl.len() > 0 {
-			o.splice()
-		}
-		return o.w.b[o.off:]
-	}
-	written, control := o.w.len(), o.ctl.len()
-	o.w.free()
-	o.w, o.off, o.at, o.ctlEnd = nil, 0, 0, control
-	if o.last {
-		return nil // nothing follows the close frame
-	}
-	o.last = o.ending
-	switch {
-	case control == 0:
-		o.w, o.buf = o.buf, nil
-	case o.buf.len() == 0:
-		o.w, o.ctl = o.ctl, nil
-	default:
-		o.w, o.ctl = o.ctl.room(o.buf.len()), nil
-		o.w.b = append(o.w.b, o.buf.b...)
-		o.buf.free()
-		o.buf = nil
-	}
-	if o.feeds != nil {
-		o.feeds.loaded(written, control)
-	}
-	if o.w == nil {
-		return nil
-	}
-	return o.w.b
-}
-
-// splice puts the control frames behind the frame that is partly written.
-func (o *out) splice() {
-	if o.off < o.ctlEnd {
-		return // a peer that pings and does not read gets no longer queue
-	}
-	begin := o.at // of the frame that is partly written
-	for o.at < o.off {
-		begin = o.at
-		o.at += frameAt(o.w.b[o.at:])
-	}
-	if o.at == o.off {
-		begin = o.off
-	}
-	o.dropWritten(begin) // or each ping would make it longer
-	ctl := o.ctl.b
-	rest := len(o.w.b) - o.at
-	o.w = o.w.room(len(ctl))
-	o.w.b = append(o.w.b, ctl...)
-	copy(o.w.b[o.at+len(ctl):], o.w.b[o.at:o.at+rest])
-	copy(o.w.b[o.at:], ctl)
-	o.ctlEnd = o.at + len(ctl)
-	if o.feeds != nil {
-		o.feeds.spliced(o.at, len(ctl))
-	}
-	o.ctl.free()
-	o.ctl = nil
-}
-
-// dropWritten forgets the first n bytes of w, which are written. They end with a frame.
-func (o *out) dropWritten(n int) {
-	o.w.b = append(o.w.b[:0], o.w.b[n:]...)
-	o.off -= n
-	o.at -= n
-	if o.feeds != nil {
-		o.feeds.dropped(n)
-	}
-}
-
-// frameAt returns the size of the frame of ours that b begins with.
-func frameAt(b []byte) int {
-	h, n := wire.Parse(b)
-	return n + int(h.Length)
 }
 
 // wake lets every waiting Send look again.

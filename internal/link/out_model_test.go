@@ -325,7 +325,7 @@ func (m *outModel) act() {
 	case 12, 13, 14, 15, 16:
 		m.join(topic)
 	case 17, 18, 19:
-		m.c.Unlisten(topic)
+		m.b.leave(m.c, topic)
 	case 20, 21:
 		m.sent++
 		m.c.Ping()
@@ -342,13 +342,13 @@ func (m *outModel) act() {
 		m.p.in = append(m.p.in, masked(wire.Fin|wire.Continuation, []byte("end"))...)
 	case 31, 32:
 		if f := m.feeds[topic]; f != nil {
-			m.c.WakeFeed(f)
+			m.c.Wake(f)
 		}
 	case 33:
 		if m.r.IntN(6) == 0 {
 			m.b.forget(topic)
 			if f := m.feeds[topic]; f != nil && m.r.IntN(2) == 0 {
-				m.c.WakeFeed(f)
+				m.c.Wake(f)
 			}
 		}
 	case 34:
@@ -394,7 +394,7 @@ func (m *outModel) publish(topic string) {
 			m.want = append(m.want, text)
 		}
 		if m.r.IntN(4) > 0 {
-			m.c.WakeFeed(f)
+			m.c.Wake(f)
 		}
 	}
 }

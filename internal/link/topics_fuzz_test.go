@@ -72,6 +72,7 @@ type topicsPeer struct {
 	id      uint64
 	far     *far
 	steps   *steps
+	subs    *fanout.Subscriber
 	joined  map[string]bool
 	want    []string // own and published, in their order
 	mine    int      // messages of its own that were published while it was subscribed: they may count as missed
@@ -103,13 +104,14 @@ func newTopicsModel(t *testing.T, flags byte) *topicsModel {
 		cfg.Order = m.hub.Order
 		p.side, p.far = connect(t, p.steps, peer, cfg, link.Negotiation{Compression: m.cfg.Deflate && id > 0}, nil)
 		p.slow = p.fallsBehind
+		p.subs = m.hub.NewSubscriber(-1, p.id, p.Compresses(), p)
 		m.peers = append(m.peers, p)
 	}
 	return m
 }
 
 // Wake is the hub's: see [fanout.Target].
-func (p *topicsPeer) Wake(c *fanout.Cursor) { p.WakeFeed(c) }
+func (p *topicsPeer) Wake(c *fanout.Cursor) { p.Conn.Wake(c) }
 
 // fallsBehind is told that the peer does not keep up.
 func (p *topicsPeer) fallsBehind(err error) {
@@ -191,16 +193,19 @@ func (p *topicsPeer) join(topic string, back int) {
 		since = log[max(0, n-1-back)].seq
 	}
 	opened, complete := 0, false
-	err := p.Listen(topic, -1, "", func() link.Feed {
+	err := p.Listen(func() (link.Source, error) {
 		var c *fanout.Cursor
 		if since == 0 {
-			c = p.m.hub.Subscribe(topic, p.id, p.Compresses(), p)
+			c, _ = p.subs.Join(topic)
 		} else {
-			c, complete = p.m.hub.SubscribeSince(topic, since, p.id, p.Compresses(), p)
+			c, complete, _ = p.subs.Since(topic, since)
+		}
+		if c == nil {
+			return nil, nil
 		}
 		p.m.cursors = append(p.m.cursors, c)
 		opened = 1 + c.Pending()
-		return c
+		return c, nil
 	})
 	if p.closing != (err != nil) || opened == 0 != (p.closing || p.joined[topic]) {
 		p.m.t.Fatalf("Listen: %v, opened: %v; closing: %v, on it already: %v", err, opened > 0, p.closing, p.joined[topic])
@@ -254,7 +259,13 @@ func (m *topicsModel) keeps(log []posted, since uint64) bool {
 }
 
 func (p *topicsPeer) leave(topic string) {
-	if err := p.Unlisten(topic); p.closing != (err != nil) {
+	err := p.Unlisten(func() link.Source {
+		if c := p.subs.Leave(topic); c != nil {
+			return c
+		}
+		return nil
+	})
+	if p.closing != (err != nil) {
 		p.m.t.Fatalf("Unlisten: %v; closing: %v", err, p.closing)
 	}
 	delete(p.joined, topic)

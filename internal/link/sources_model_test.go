@@ -14,15 +14,15 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// TestFeedsInOrder does what it finds in a random script, with writes of random sizes.
-func TestFeedsInOrder(t *testing.T) {
+// TestSourcesInOrder does what it finds in a random script, with writes of random sizes.
+func TestSourcesInOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 1))
-				m := newFeedModel(t, r)
+				m := newSourcesModel(t, r)
 				if seed%2 == 0 { // what the first to listen finds being written
 					pinged(m.f, r.IntN(10))
 					m.join("a")
@@ -36,8 +36,8 @@ func TestFeedsInOrder(t *testing.T) {
 	}
 }
 
-// feedModel knows what the peer has to get.
-type feedModel struct {
+// sourcesModel knows what the peer has to get.
+type sourcesModel struct {
 	t      *testing.T
 	r      *rand.Rand
 	b      *board
@@ -53,8 +53,8 @@ type feedModel struct {
 
 var feedTopics = []string{"a", "b", "c"}
 
-func newFeedModel(t *testing.T, r *rand.Rand) *feedModel {
-	m := &feedModel{t: t, r: r, b: newBoard(), joined: make(map[string]*feed), back: make(map[string]int)}
+func newSourcesModel(t *testing.T, r *rand.Rand) *sourcesModel {
+	m := &sourcesModel{t: t, r: r, b: newBoard(), joined: make(map[string]*feed), back: make(map[string]int)}
 	m.b.most, m.pings = 1+r.IntN(4), 1+r.IntN(6)
 	m.s, m.f, m.st = stepwise(t, m.b.config())
 	m.s.slow = func(err error) {
@@ -67,12 +67,12 @@ func newFeedModel(t *testing.T, r *rand.Rand) *feedModel {
 }
 
 // message returns a new message of a topic, or one of the connection's own for "".
-func (m *feedModel) message(topic string) string {
+func (m *sourcesModel) message(topic string) string {
 	m.n++
 	return fmt.Sprintf("%s %d %s", topic, m.n, strings.Repeat("x", m.r.IntN(20)*m.r.IntN(20)))
 }
 
-func (m *feedModel) step() {
+func (m *sourcesModel) step() {
 	topic := feedTopics[m.r.IntN(len(feedTopics))]
 	switch m.r.IntN(12 + m.pings) {
 	case 0, 1, 2:
@@ -85,7 +85,7 @@ func (m *feedModel) step() {
 		if f := m.joined[topic]; f != nil {
 			m.want = append(m.want, text)
 			if m.r.IntN(4) > 0 {
-				m.s.WakeFeed(f)
+				m.s.Wake(f)
 			}
 		}
 	case 6:
@@ -94,7 +94,7 @@ func (m *feedModel) step() {
 		}
 	case 7:
 		delete(m.joined, topic)
-		if err := m.s.Unlisten(topic); err != nil {
+		if err := m.b.leave(m.s.Conn, topic); err != nil {
 			m.t.Fatalf("Unlisten: %v", err)
 		}
 	case 8, 9, 10, 11:
@@ -109,7 +109,7 @@ func (m *feedModel) step() {
 }
 
 // join listens to a topic, now and then with what it had before.
-func (m *feedModel) join(topic string) {
+func (m *sourcesModel) join(topic string) {
 	back := 0
 	if m.r.IntN(2) == 0 {
 		back = m.r.IntN(3)
@@ -129,7 +129,7 @@ func (m *feedModel) join(topic string) {
 }
 
 // end ends the connection in one of its ways, and compares.
-func (m *feedModel) end() {
+func (m *sourcesModel) end() {
 	total := len(m.want)
 	whole := false
 	switch m.r.IntN(4) {
@@ -143,7 +143,7 @@ func (m *feedModel) end() {
 	case 2:
 		for topic, f := range m.joined {
 			m.b.forget(topic)
-			m.s.WakeFeed(f)
+			m.s.Wake(f)
 		}
 		fallthrough // where it had all
 	case 3:
