@@ -36,9 +36,9 @@ type Conn struct {
 	addr   string          // what MaxConnsPerIP counts it by
 	values context.Context // the request's, without its end
 
-	index int // guarded by shard.mu
-
 	topics atomic.Pointer[fanout.Subscriber] // nil until the first is joined
+
+	index int32 // guarded by shard.mu
 
 	// Owned by the callbacks' goroutine.
 	known    bool // OnConnect was called

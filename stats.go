@@ -91,7 +91,7 @@ func (r *registry) number(c *Conn) {
 func (r *registry) add(c *Conn) {
 	c.shard.mu.Lock()
 	defer c.shard.mu.Unlock()
-	c.index = len(c.shard.conns)
+	c.index = int32(len(c.shard.conns))
 	c.shard.conns = append(c.shard.conns, c)
 }
 
