@@ -105,9 +105,6 @@ func (h *Hub) subscribe(name string, c *Cursor, start func(*topic) uint64) {
 	}
 }
 
-// Topic returns the topic's name.
-func (c *Cursor) Topic() string { return c.topic.name }
-
 // limitLocked returns the index at which nothing is left to take.
 func (c *Cursor) limitLocked() uint64 {
 	if c.ended {
@@ -124,7 +121,7 @@ func (c *Cursor) caughtUp() bool { return c.next.Load()<<1 == c.topic.head.Load(
 // used for as long as they are needed; but what the log drops stays in memory as long. Until they are
 // skipped they count as not taken.
 //
-// A *[BehindError] says that the next message is not in the log any more.
+// A *[BehindError] says that the next message is not in the log any more. Peek(0), which returns no frames, tells that too.
 func (c *Cursor) Peek(upto uint64) (p []byte, err error) {
 	if c.caughtUp() {
 		return nil, nil
@@ -211,17 +208,6 @@ func (c *Cursor) Pending() int {
 		}
 	}
 	return n
-}
-
-// Lost reports whether the cursor has fallen off the log.
-func (c *Cursor) Lost() bool {
-	if c.caughtUp() {
-		return false
-	}
-	t := c.topic
-	t.mu.Lock()
-	defer t.unlock()
-	return !c.gone && t.loseLocked(c)
 }
 
 // End unsubscribes: what is published from now on is not the cursor's, but what was before can

@@ -29,3 +29,17 @@ func (h *Hub) Stats() (s Stats) {
 	count(h.all)
 	return s
 }
+
+// Topic returns the topic's name.
+func (c *Cursor) Topic() string { return c.topic.name }
+
+// Lost reports whether the cursor has fallen off the log.
+func (c *Cursor) Lost() bool {
+	if c.caughtUp() {
+		return false
+	}
+	t := c.topic
+	t.mu.Lock()
+	defer t.unlock()
+	return !c.gone && t.loseLocked(c)
+}

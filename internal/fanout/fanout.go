@@ -210,16 +210,17 @@ func (h *Hub) fits(m *message) error {
 // publish appends m to the topic, unless that is gone.
 func (t *topic) publish(m *message) (seq uint64, gone bool) {
 	buf := t.hub.deflate(t, m)
-	defer putBuffer(buf)
 	t.mu.Lock()
 	if t.gone.Load() {
 		t.mu.Unlock()
+		putBuffer(buf)
 		return 0, true
 	}
 	seq = t.numberLocked()
 	t.appendLocked(m, seq)
 	todo := t.publishedLocked()
 	t.unlock()
+	putBuffer(buf)
 	todo.do(t)
 	return seq, false
 }
