@@ -54,7 +54,7 @@ func (c *Conn) Fill() bool {
 	if in.err != nil {
 		return !in.ended
 	}
-	n, err := c.read(c.sock.Read)
+	n, err := c.read()
 	if err == poll.ErrWouldBlock {
 		if n == 0 && in.r == in.w {
 			in.drop()
@@ -74,10 +74,10 @@ func (in *in) direct() bool {
 }
 
 // read reads once into the place where the next byte belongs.
-func (c *Conn) read(from func([]byte) (int, error)) (int, error) {
+func (c *Conn) read() (int, error) {
 	in := &c.in
 	p := in.space()
-	n, err := from(p)
+	n, err := c.sock.Read(p)
 	if n > 0 {
 		c.traffic.In.Add(uint64(n))
 		c.Stamps.Read.Set(c.cfg.Clock.Now())

@@ -182,15 +182,6 @@ func (m *reader) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func (m *reader) ReadWait(b []byte) (int, error) {
-	for {
-		m.elsewhere()
-		if n, err := m.Read(b); err != poll.ErrWouldBlock {
-			return n, err
-		}
-	}
-}
-
 func (m *reader) Write(b []byte) (int, error) {
 	m.out = append(m.out, b...)
 	return len(b), nil

@@ -80,14 +80,6 @@ func (p *pretender) Read(b []byte) (int, error) {
 	return 0, poll.ErrWouldBlock
 }
 
-func (p *pretender) ReadWait(b []byte) (int, error) {
-	n, err := p.Read(b)
-	if err == poll.ErrWouldBlock {
-		p.m.t.Fatalf("seed %d: waits for more than there is", p.m.seed)
-	}
-	return n, err
-}
-
 func (p *pretender) Write(b []byte) (int, error) {
 	if p.stream {
 		return 0, poll.ErrWouldBlock

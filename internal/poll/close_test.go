@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"example.com/hail/internal/poll"
 )
 
 func TestClose(t *testing.T) {
@@ -91,26 +89,6 @@ func TestClose(t *testing.T) {
 			h.sock.Close() // does not wait for the Turn
 			wantEOF(t, peer, "")
 			close(closed)
-			wait(t, "Done", h.done)
-		})
-	})
-	t.Run("while Turn waits for bytes", func(t *testing.T) {
-		overAll(t, func(t *testing.T, server, peer net.Conn) {
-			running := make(chan struct{})
-			h := start(t, server, func(h *handler) {
-				h.turn = func(p []byte, err error) bool {
-					if h.turns == 1 {
-						close(running)
-						if n, err := h.sock.ReadWait(make([]byte, 8)); n != 0 || err == nil || err == poll.ErrWouldBlock {
-							t.Errorf("ReadWait = %d, %v, want the end", n, err)
-						}
-					}
-					return err == nil
-				}
-			})
-			write(t, peer, []byte("a"))
-			wait(t, "Turn", running)
-			h.sock.Close()
 			wait(t, "Done", h.done)
 		})
 	})

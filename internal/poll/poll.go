@@ -11,16 +11,14 @@ import (
 // ErrWouldBlock is returned by a Read or Write that would have to wait.
 var ErrWouldBlock = errors.New("poll: would block")
 
-// Socket is one connection's transport. Read belongs to the Handler's Fill, ReadWait to its Turn;
-// Write belongs to one goroutine at a time; the rest may be called from any.
+// Socket is one connection's transport. Read belongs to the Handler's Fill; Write belongs to one goroutine at a time; the
+// rest may be called from any.
 type Socket interface {
 	// Start begins to watch the socket for reading, and returns. It is called once.
 	Start()
 	// Read reads what has arrived, without waiting where the system allows it: where a read
 	// must wait (see Pending) it does.
 	Read(p []byte) (int, error)
-	// ReadWait is Read, but waits until something has arrived.
-	ReadWait(p []byte) (int, error)
 	// Write writes what the transport takes now. With ErrWouldBlock the rest has to wait for WantWrite.
 	Write(p []byte) (int, error)
 	// WantWrite asks for one call of Handler.Writable, to which the caller's right to write passes.

@@ -81,44 +81,6 @@ func TestNoEventIsLost(t *testing.T) {
 	})
 }
 
-// TestReadWaitIsWoken has turns wait for each byte.
-func TestReadWaitIsWoken(t *testing.T) {
-	overPolled(t, func(t *testing.T, pair func(t testing.TB) (server, peer net.Conn)) {
-		var p poll.Poller
-		var group sync.WaitGroup
-		n := often(300)
-		for i := range 8 {
-			server, peer := pair(t)
-			h := startOf(t, &p, server, func(h *handler) {
-				h.turn = func(p []byte, err error) bool {
-					buf := make([]byte, 1)
-					for err == nil {
-						h.sock.Write([]byte("a"))
-						_, err = h.sock.ReadWait(buf)
-					}
-					return false
-				}
-			})
-			group.Go(func() {
-				for range n {
-					peer.SetDeadline(time.Now().Add(patience))
-					write(t, peer, []byte("a"))
-					yields()
-					readFull(t, peer, make([]byte, 1))
-				}
-				if i%2 == 0 {
-					h.sock.Close()
-				} else {
-					peer.Close()
-				}
-				wait(t, "Done", h.done)
-			})
-		}
-		group.Wait()
-		wait(t, "Halt", halt(&p))
-	})
-}
-
 // TestWritesToASlowReader has every write find the socket full, and a Close come in between.
 func TestWritesToASlowReader(t *testing.T) {
 	for _, closes := range []bool{false, true} {

@@ -1,6 +1,6 @@
 package poll_test
 
-// Reading: Fill, Turn, ReadWait, and turns that end their goroutine.
+// Reading: Fill, Turn, and turns that end their goroutine.
 
 import (
 	"bytes"
@@ -78,35 +78,6 @@ func TestGoexit(t *testing.T) {
 			})
 			peer.Close()
 			wait(t, "Done", h.done)
-		})
-	})
-}
-
-func TestReadInTurn(t *testing.T) {
-	t.Run("ReadWait waits", func(t *testing.T) {
-		overAll(t, func(t *testing.T, server, peer net.Conn) {
-			asked := make(chan struct{})
-			h := start(t, server, func(h *handler) {
-				h.turn = func(p []byte, err error) bool {
-					if h.turns > 1 {
-						return err == nil
-					}
-					close(asked)
-					buf := make([]byte, 8)
-					if n, err := h.sock.ReadWait(buf); string(buf[:n]) != "b" || err != nil {
-						t.Errorf("ReadWait = %q, %v, want %q", buf[:n], err, "b")
-					}
-					return true
-				}
-			})
-			write(t, peer, []byte("a"))
-			wait(t, "Turn", asked)
-			write(t, peer, []byte("b"))
-			peer.Close()
-			wait(t, "Done", h.done)
-			if string(h.all) != "a" {
-				t.Errorf("Fill read %q, want %q", h.all, "a")
-			}
 		})
 	})
 }

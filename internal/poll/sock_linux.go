@@ -19,7 +19,6 @@ const (
 	sockQueued    uint32 = 1 << iota // to be read: queued, or with a worker; before Start, too
 	sockAgain                        // there was an event since the last read began
 	sockHungUp                       // the peer has ended its sending direction, or all
-	sockWaiting                      // ReadWait sleeps
 	sockFull                         // the last write found no room, and there was no event since
 	sockWantWrite                    // Writable is owed
 	sockWriting                      // Writable runs, or is queued
@@ -46,9 +45,8 @@ type sock struct {
 	state atomic.Uint32
 
 	// Owned by the worker that serves the socket.
-	empty    bool          // the last read took all that was there
-	finished bool          // Done was called
-	woken    chan struct{} // for ReadWait
+	empty    bool // the last read took all that was there
+	finished bool // Done was called
 }
 
 // adopt takes the descriptor of nc out of the runtime's poller.
@@ -125,7 +123,6 @@ func (s *sock) event(events uint32) (gone bool) {
 		s.poller.queue.push(task{s: s})
 		return false
 	}
-	s.wake(before)
 	return set&^before&sockHungUp != 0
 }
 
@@ -151,13 +148,6 @@ func (s *sock) write() {
 		s.finish()
 	case s.claimWrite():
 		s.poller.push(task{s, true})
-	}
-}
-
-// wake ends ReadWait's sleep, if it sleeps.
-func (s *sock) wake(state uint32) {
-	if state&sockWaiting != 0 && s.state.And(^sockWaiting)&sockWaiting != 0 {
-		s.woken <- struct{}{}
 	}
 }
 
@@ -225,23 +215,6 @@ func (s *sock) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *sock) ReadWait(p []byte) (int, error) {
-	if s.woken == nil {
-		s.woken = make(chan struct{}, 1)
-	}
-	for {
-		s.state.And(^sockAgain)
-		n, err := s.Read(p)
-		if err != ErrWouldBlock {
-			return n, err
-		}
-		state := s.state.Load()
-		if state&(sockAgain|sockClosed) == 0 && s.state.CompareAndSwap(state, state|sockWaiting) {
-			<-s.woken
-		}
-	}
-}
-
 func (s *sock) Write(p []byte) (int, error) {
 	if !s.acquire() {
 		return 0, net.ErrClosed
@@ -304,8 +277,6 @@ func (s *sock) Close() error {
 	}
 	if before&sockQueued == 0 {
 		s.poller.push(task{s: s}) // for finish
-	} else {
-		s.wake(before)
 	}
 	return nil
 }

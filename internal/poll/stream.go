@@ -105,8 +105,6 @@ func (s *stream) Read(p []byte) (int, error) {
 	return s.nc.Read(p)
 }
 
-func (s *stream) ReadWait(p []byte) (int, error) { return s.Read(p) }
-
 // Write never writes: the transport might keep the caller waiting.
 func (s *stream) Write([]byte) (int, error) { return 0, ErrWouldBlock }
 
