@@ -105,10 +105,9 @@ var notForUpgrade = map[string]bool{
 	"Sec-Websocket-Accept": true, "Sec-Websocket-Protocol": true, "Sec-Websocket-Extensions": true,
 }
 
-// start puts bytes that came with the handshake where the first turn finds them.
+// start puts bytes that came with the handshake where Next finds them.
 func (in *in) start(early []byte) {
 	in.buf = newBuffer(len(early))
 	in.w = copy(in.buf.b[:cap(in.buf.b)], early)
 	in.buf.b = in.buf.b[:cap(in.buf.b)]
-	in.fresh = true
 }

@@ -65,7 +65,7 @@ func (c *Conn) closeFrame(h wire.Header, n int) error {
 		return c.judge(b[:n])
 	}
 	if uint64(len(b)-n) < h.Length {
-		return c.rest()
+		return c.refill()
 	}
 	b = b[:n+int(h.Length)]
 	p := bytes.Clone(b[n:]) // the engine gets the masked one
@@ -164,7 +164,7 @@ func (c *Conn) collect() (m Message, ok bool, err error) {
 	case whole:
 		return c.assembled()
 	case p.left > 0:
-		return m, false, c.rest()
+		return m, false, c.refill()
 	default:
 		p.inside = false
 		return m, false, nil

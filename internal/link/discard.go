@@ -13,17 +13,36 @@ import (
 // are those of Next. After our close frame nothing else counts (RFC 6455 section 1.4).
 func (c *Conn) Discard() error {
 	in := &c.in
-	c.Stamps.Message.Clear()
 	if in.part != nil {
 		c.abandon()
 	}
+	for {
+		if err := c.seekClose(); err != nil {
+			return err
+		}
+		err := c.refill()
+		c.Stamps.Message.Clear()
+		switch {
+		case err == nil:
+			continue
+		case err == io.EOF && !c.endQuiet():
+			in.ended = true // the peer may still read, and wait for our close frame
+			return ErrAgain
+		}
+		return err
+	}
+}
+
+// seekClose drops what was read up to the peer's close frame. It returns the error for that, nil if it has not come.
+func (c *Conn) seekClose() error {
+	in := &c.in
 	for !in.broken {
 		n := min(in.skip, uint64(in.w-in.r))
 		in.r += int(n)
 		in.skip -= n
 		h, size := wire.Parse(in.unread())
 		if in.skip > 0 || size == 0 {
-			break
+			return nil
 		}
 		if h.Opcode() != wire.Close {
 			in.broken = int64(h.Length) < 0
@@ -36,7 +55,7 @@ func (c *Conn) Discard() error {
 			break
 		}
 		if uint64(in.w-in.r-size) < h.Length {
-			break
+			return nil
 		}
 		p := in.unread()[size:][:h.Length]
 		in.r += size + len(p)
@@ -45,16 +64,8 @@ func (c *Conn) Discard() error {
 		}
 		return c.peerClosed(wire.ParseClose(p))
 	}
-	if in.broken {
-		in.r = in.w
-	}
-	err := c.rest()
-	c.Stamps.Message.Clear()
-	if err == io.EOF && !c.endQuiet() {
-		in.ended = true // the peer may still read, and wait for our close frame
-		return ErrAgain
-	}
-	return err
+	in.r = in.w
+	return nil
 }
 
 // peerClosed makes the error for the peer's close frame, after which nothing is of interest.

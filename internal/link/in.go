@@ -19,7 +19,7 @@ const (
 	codeTooBig   = 1009
 )
 
-// maxShare is how many frames a turn takes before other connections have theirs.
+// maxShare is how many frames are handled before other connections have theirs.
 const maxShare = 256
 
 var errNotUTF8 = errors.New("text that is not valid UTF-8")
@@ -29,8 +29,7 @@ type in struct {
 	buf   *buffer // nil while nothing is there
 	r, w  int     // buf.b[r:w] is unread
 	class int     // the class of the next buffer
-	fresh bool    // bytes came with the handshake
-	share int     // frames that this turn may still take
+	share int     // frames that are left before others have theirs
 	err   error   // the transport's; told when the bytes before it are used up
 	ended bool    // err was told; our close frame is still to be written
 
@@ -44,37 +43,14 @@ type in struct {
 	broken bool   // where a frame starts is no longer known
 }
 
-// Fill is poll's: see [poll.Handler].
-func (c *Conn) Fill() bool {
-	in := &c.in
-	if in.fresh {
-		in.fresh = false
-		return true
-	}
-	if in.err != nil {
-		return !in.ended
-	}
-	n, err := c.read()
-	if err == poll.ErrWouldBlock {
-		if n == 0 && in.r == in.w {
-			in.drop()
-		}
-		return n > 0
-	}
-	return true
-}
-
-// Pending is poll's: see [poll.Handler].
-func (c *Conn) Pending() bool { return c.in.fresh || c.in.r < c.in.w || c.in.part != nil }
-
 // direct reports whether what arrives is read into the place of the message that it belongs to: what is left of its frame
 // would not fit into the buffer, or be dear to copy.
 func (in *in) direct() bool {
 	return in.part != nil && in.part.left > min(classes[in.class], copyMost)
 }
 
-// read reads once into the place where the next byte belongs.
-func (c *Conn) read() (int, error) {
+// read reads once, to where the next bytes belong, and reports whether some came.
+func (c *Conn) read() bool {
 	in := &c.in
 	p := in.space()
 	n, err := c.sock.Read(p)
@@ -86,13 +62,16 @@ func (c *Conn) read() (int, error) {
 	if err != nil && err != poll.ErrWouldBlock {
 		in.err = err
 	}
-	return n, err
+	return n > 0
 }
 
 // space returns where the next bytes go. It is never empty.
 func (in *in) space() []byte {
 	if in.direct() {
 		return in.part.room()
+	}
+	if in.r == in.w && in.buf != nil && len(in.buf.b) != classes[in.class] {
+		in.drop()
 	}
 	if in.buf == nil {
 		in.buf = newBuffer(classes[in.class])
@@ -165,7 +144,10 @@ func (c *Conn) Next() (Message, error) {
 		b := in.unread()
 		h, n := wire.Parse(b)
 		if n == 0 {
-			return Message{}, c.rest()
+			if err := c.refill(); err != nil {
+				return Message{}, err
+			}
+			continue
 		}
 		if in.share--; in.share == 0 {
 			c.endBatch()
@@ -184,10 +166,11 @@ func (c *Conn) Next() (Message, error) {
 			}
 		}
 		if len(b)-n < int(h.Length) {
-			if h.Control() {
-				return Message{}, c.rest()
+			if !h.Control() {
+				c.begin(h, n, false)
+			} else if err := c.refill(); err != nil {
+				return Message{}, err
 			}
-			c.begin(h, n, false)
 			continue
 		}
 		p := b[n : n+int(h.Length)]
@@ -275,16 +258,19 @@ func notUTF8() *Violation {
 	return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
 }
 
-// rest ends a turn: nothing whole is left. Replies that waited go out.
-func (c *Conn) rest() error {
+// refill is called when nothing whole is left: replies that were held go out, and what has arrived meanwhile is read. Its
+// error is ErrAgain if that is nothing, or the transport's.
+func (c *Conn) refill() error {
 	in := &c.in
 	c.endBatch()
-	if in.err != nil {
+	switch {
+	case in.err == nil && c.read():
+		return nil
+	case in.err != nil:
 		return in.err
-	}
-	if in.r < in.w || in.part != nil {
+	case in.r < in.w || in.part != nil:
 		c.Stamps.Message.Start(c.cfg.Clock.Now())
-	} else {
+	default:
 		c.Stamps.Message.Clear()
 	}
 	return ErrAgain

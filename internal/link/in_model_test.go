@@ -204,7 +204,7 @@ func (m *reader) turn() {
 		m.c.Done()
 		return
 	}
-	if m.c.Fill() && m.c.Turn() == poll.Ended {
+	if m.c.Ready() == poll.Ended {
 		m.Close()
 	}
 }

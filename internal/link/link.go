@@ -61,7 +61,7 @@ type Config struct {
 type Owner interface {
 	// Turn handles what Next gives until ErrAgain, and reports whether more can come.
 	Turn() bool
-	// Hangup says that the peer has gone, where that is noticed during a Turn or before Start. It may come late.
+	// Hangup says that the peer has gone, if that is noticed during a Turn or before Start. It may come late.
 	Hangup(err error)
 	// Slow says that the peer takes published messages more slowly than they come: those that it has not
 	// taken are given up. It may be called by whoever publishes, and returns soon.
@@ -95,7 +95,7 @@ type Conn struct {
 
 	written atomic.Int64 // bytes
 
-	in    in  // owned by Fill and the turn
+	in    in  // owned by Ready
 	out   out // guarded by its mu
 	flags flags
 }
@@ -125,7 +125,7 @@ func (c *Conn) Bind(owner Owner, traffic *Traffic) {
 }
 
 // Start begins to read.
-func (c *Conn) Start() { c.sock.Start() }
+func (c *Conn) Start() { c.sock.Start(c.in.r < c.in.w) }
 
 // Subprotocol returns what was negotiated, "" for none.
 func (c *Conn) Subprotocol() string { return c.protocol }
@@ -164,23 +164,26 @@ func (c *Conn) Abandon(after time.Duration) {
 	c.sock.Abandon(after)
 }
 
-// Turn is poll's: see [poll.Handler].
-func (c *Conn) Turn() poll.Verdict {
+// Ready is poll's: see [poll.Handler].
+func (c *Conn) Ready() poll.Verdict {
 	in := &c.in
-	in.fresh = true // stays where user code ends the goroutine: the next turn begins with what is left
+	if in.ended {
+		return poll.Idle
+	}
 	in.share = maxShare
 	more := c.owner.Turn()
 	if in.buf != nil && in.r == in.w {
 		in.drop() // whatever has ended the turn
 	}
-	in.fresh = in.share == 0
 	switch {
 	case !more:
 		return poll.Ended
-	case in.fresh:
+	case in.share == 0:
 		return poll.Again
+	case in.r < in.w || in.part != nil && in.part.inside:
+		return poll.Partial
 	default:
-		return poll.More
+		return poll.Idle
 	}
 }
 

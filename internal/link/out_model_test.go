@@ -61,7 +61,7 @@ type pretender struct {
 	failed bool // writes fail
 }
 
-func (p *pretender) Start()                      {}
+func (p *pretender) Start(bool)                  {}
 func (p *pretender) HungUp() bool                { return false }
 func (p *pretender) Abandon(time.Duration) error { return p.Close() }
 func (p *pretender) Unsent() int                 { return -1 }
@@ -283,10 +283,7 @@ func (m *outModel) check() {
 // read lets the link read what has arrived.
 func (m *outModel) read() {
 	m.turning = true
-	for !m.p.closed && m.c.Fill() {
-		if m.c.Turn() == poll.Ended {
-			break
-		}
+	for !m.p.closed && m.c.Ready() == poll.Again {
 	}
 	m.turning = false
 }

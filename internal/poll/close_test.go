@@ -98,7 +98,7 @@ func TestClose(t *testing.T) {
 			if err := h.sock.Close(); err != nil {
 				t.Errorf("Close: %v", err)
 			}
-			h.sock.Start()
+			h.sock.Start(false)
 			wait(t, "Done", h.done)
 			wantEOF(t, peer, "")
 			if len(h.all) != 0 || h.turns > 1 {
@@ -113,7 +113,7 @@ func TestClose(t *testing.T) {
 			write(t, peer, []byte("too late"))
 			h := newHandler(t, struct{ net.Conn }{server})
 			h.sock.Close()
-			h.sock.Start()
+			h.sock.Start(false)
 			wait(t, "Done", h.done)
 			if len(h.all) != 0 {
 				t.Fatalf("read %q, want nothing", h.all)

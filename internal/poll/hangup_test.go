@@ -79,7 +79,7 @@ func TestHangup(t *testing.T) {
 				h := newHandler(t, server)
 				l.leave(t, peer)
 				wait(t, "Hangup", h.hangups)
-				h.sock.Start()
+				h.sock.Start(false)
 				wait(t, "Done", h.done)
 				if got := string(h.all); got != l.want {
 					t.Errorf("read %q, want %q", got, l.want)

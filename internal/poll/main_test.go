@@ -25,21 +25,19 @@ type handler struct {
 	t    testing.TB
 	sock poll.Socket
 
-	turn     func(p []byte, err error) bool // nil: goes on until an error
+	turn     func(p []byte, err error) bool // for each read; nil: goes on until an error
 	writable func(write func([]byte) (int, error))
-	pending  func() bool
 	last     func() // runs in Done
+	partial  bool   // all that comes is a message in parts
 	size     int    // of a read; 0: 4096
 
-	// Owned by Fill and Turn, and free for the test after done.
+	// Owned by Ready, and free for the test after done.
 	all   []byte // everything that was read
-	err   error  // of the last Fill
-	reads []int  // what each Fill has read
-	part  []byte // what Fill has read and Turn not been given
+	err   error  // of the last read
+	reads []int  // how much each read has got
 	turns int
-	fresh bool // Fill said true, Turn has not followed
 
-	inside  atomic.Int32 // calls of Fill, Turn or Done that run
+	inside  atomic.Int32 // calls of Ready or Done that run
 	writing atomic.Int32
 	dones   atomic.Int32
 	hangups chan error
@@ -57,7 +55,7 @@ func startOf(t testing.TB, p *poll.Poller, nc net.Conn, prepare func(h *handler)
 	if prepare != nil {
 		prepare(h)
 	}
-	h.sock.Start()
+	h.sock.Start(false)
 	return h
 }
 
@@ -73,7 +71,7 @@ func newHandlerOf(t testing.TB, p *poll.Poller, nc net.Conn) *handler {
 
 func (h *handler) enter(name string) (leave func()) {
 	if n := h.inside.Add(1); n != 1 {
-		h.t.Errorf("%s runs together with %d others of Fill, Turn and Done", name, n-1)
+		h.t.Errorf("%s runs together with %d others of Ready and Done", name, n-1)
 	}
 	if h.dones.Load() != 0 {
 		h.t.Errorf("%s after Done", name)
@@ -81,46 +79,34 @@ func (h *handler) enter(name string) (leave func()) {
 	return func() { h.inside.Add(-1) }
 }
 
-func (h *handler) Fill() bool {
-	defer h.enter("Fill")()
-	if h.fresh {
-		h.t.Error("Fill again, want Turn: the last said true")
-	}
+func (h *handler) Ready() poll.Verdict {
+	defer h.enter("Ready")()
 	size := h.size
 	if size == 0 {
 		size = 4096
 	}
-	p := make([]byte, size)
-	n, err := h.sock.Read(p)
-	if err == poll.ErrWouldBlock {
-		return false
+	for {
+		p := make([]byte, size)
+		n, err := h.sock.Read(p)
+		switch {
+		case err == poll.ErrWouldBlock && h.partial:
+			return poll.Partial
+		case err == poll.ErrWouldBlock:
+			return poll.Idle
+		}
+		p = p[:n]
+		h.all = append(h.all, p...)
+		h.reads = append(h.reads, n)
+		h.err = err
+		h.turns++
+		more := err == nil
+		if h.turn != nil {
+			more = h.turn(p, err)
+		}
+		if !more {
+			return poll.Ended
+		}
 	}
-	h.part = append(h.part, p[:n]...)
-	h.all = append(h.all, p[:n]...)
-	h.reads = append(h.reads, n)
-	h.err, h.fresh = err, true
-	return true
-}
-
-func (h *handler) Pending() bool { return h.pending != nil && h.pending() }
-
-func (h *handler) Turn() poll.Verdict {
-	defer h.enter("Turn")()
-	if !h.fresh {
-		h.t.Error("Turn without a Fill that said true")
-	}
-	h.fresh = false
-	h.turns++
-	p := h.part
-	h.part = nil
-	more := h.err == nil
-	if h.turn != nil {
-		more = h.turn(p, h.err)
-	}
-	if more {
-		return poll.More
-	}
-	return poll.Ended
 }
 
 func (h *handler) Writable(write func([]byte) (int, error)) {

@@ -1,6 +1,6 @@
 // Package poll says when a socket can be read or written, so that a connection
 // holds memory only while something moves. It knows no frame and runs no user code
-// of its own accord: a [Handler] does, in Turn and Done.
+// of its own accord: a [Handler] does, in Ready and Done.
 package poll
 
 import (
@@ -11,13 +11,14 @@ import (
 // ErrWouldBlock is returned by a Read or Write that would have to wait.
 var ErrWouldBlock = errors.New("poll: would block")
 
-// Socket is one connection's transport. Read belongs to the Handler's Fill; Write belongs to one goroutine at a time; the
+// Socket is one connection's transport. Read belongs to the Handler's Ready; Write belongs to one goroutine at a time; the
 // rest may be called from any.
 type Socket interface {
-	// Start begins to watch the socket for reading, and returns. It is called once.
-	Start()
-	// Read reads what has arrived, without waiting where the system allows it: where a read
-	// must wait (see Pending) it does.
+	// Start begins to watch the socket for reading, and returns. It is called once. ready says that the Handler has something
+	// to do already.
+	Start(ready bool)
+	// Read reads what has arrived. It returns ErrWouldBlock if that is nothing, or if other sockets come first. It only waits
+	// on a transport that cannot do without, after the verdict Partial.
 	Read(p []byte) (int, error)
 	// Write writes what the transport takes now. With ErrWouldBlock the rest has to wait for WantWrite.
 	Write(p []byte) (int, error)
@@ -38,35 +39,31 @@ type Socket interface {
 	Abandon(after time.Duration) error
 }
 
-// Handler is told of a Socket's events. Fill, Turn and Done never run at the same time.
+// Handler is told of a Socket's events. Ready and Done never run at the same time.
 type Handler interface {
-	// Fill reads what has arrived by Socket.Read and reports false where nothing had, or nothing more can come.
-	// It may not close the socket, and returns soon.
-	Fill() bool
-	// Pending reports whether something is there already: bytes for a Turn, or a message in parts,
-	// so that Fill has memory that it may wait with.
-	Pending() bool
-	// Turn handles what Fill has read, and says how to go on. It may take long,
-	// and may end its goroutine (runtime.Goexit): then another goes on.
-	Turn() Verdict
+	// Ready reads by Socket.Read, until that returns ErrWouldBlock, handles what has come, and says how to go on. It may take
+	// long, and may end its goroutine (runtime.Goexit): then another calls it again.
+	Ready() Verdict
 	// Writable writes what is left through write, which returns ErrWouldBlock or waits.
 	// A nil write stands for Socket.Write.
 	Writable(write func([]byte) (int, error))
-	// Hangup says that the peer has gone, where that is noticed while a Turn runs, or before Start.
-	// It returns soon, and may come as late as behind Done.
+	// Hangup says that the peer has gone, if that is noticed while Ready runs, or before Start.
+	// It returns soon, and may come as late as after Done.
 	Hangup(err error)
 	// Done is called once, after Close or when the transport has ended, as the last call of all.
 	Done()
 }
 
-// Verdict says how a socket goes on after a Turn.
+// Verdict says how a socket goes on after Ready.
 type Verdict int
 
 const (
 	// Ended: nothing more can come, or is wanted.
 	Ended Verdict = iota
-	// More: what had been read is used up.
-	More
-	// Again: something of it is left; the next Fill finds that. Other sockets come first.
+	// Idle: all that was read is handled. No memory is held for more.
+	Idle
+	// Partial: a message has begun, so there is memory for the rest of it, which the next Read may wait for.
+	Partial
+	// Again: some of what was read is left. Other sockets come first.
 	Again
 )

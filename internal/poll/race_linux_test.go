@@ -101,7 +101,7 @@ func TestWritesToASlowReader(t *testing.T) {
 						called.Add(1)
 						inner(write)
 					}
-					h.sock.Start()
+					h.sock.Start(false)
 					if h.sock.WantWrite() {
 						asked.Add(1)
 					}
@@ -157,7 +157,7 @@ func TestStartRaces(t *testing.T) {
 			h := newHandlerOf(t, &p, server)
 			h.writable = func(write func([]byte) (int, error)) { write([]byte("a")) }
 			var group sync.WaitGroup
-			group.Go(h.sock.Start)
+			group.Go(func() { h.sock.Start(false) })
 			group.Go(func() { h.sock.WantWrite() })
 			group.Go(func() {
 				peer.Write([]byte("sent"))

@@ -1,13 +1,16 @@
 package poll_test
 
-// Reading: Fill, Turn, and turns that end their goroutine.
+// Reading, and turns that end their goroutine.
 
 import (
 	"bytes"
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"testing"
+
+	"example.com/hail/internal/poll"
 )
 
 func TestReading(t *testing.T) {
@@ -25,7 +28,7 @@ func TestReading(t *testing.T) {
 			t.Errorf("read %d bytes, want the %d that were sent", len(h.all), len(want))
 		}
 		if h.err != io.EOF {
-			t.Errorf("the last Fill met %v, want io.EOF", h.err)
+			t.Errorf("the last read met %v, want io.EOF", h.err)
 		}
 	})
 }
@@ -82,15 +85,15 @@ func TestGoexit(t *testing.T) {
 	})
 }
 
-// TestPending is about streams: with nothing pending they wait with a small buffer of their own.
-func TestPending(t *testing.T) {
+// TestPartial is about streams: they wait with a small buffer of their own, unless a message has begun.
+func TestPartial(t *testing.T) {
 	t.Parallel()
-	for _, pending := range []bool{false, true} {
-		name := map[bool]string{false: "nothing", true: "a message"}[pending]
+	for _, partial := range []bool{false, true} {
+		name := map[bool]string{false: "nothing", true: "a message"}[partial]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, peer := pipePair(t)
-			h := start(t, server, func(h *handler) { h.pending = func() bool { return pending } })
+			h := start(t, server, func(h *handler) { h.partial = partial })
 			want := pattern(4000)
 			write(t, peer, want)
 			peer.Close()
@@ -98,9 +101,34 @@ func TestPending(t *testing.T) {
 			if !bytes.Equal(h.all, want) {
 				t.Errorf("read %d bytes, want %d", len(h.all), len(want))
 			}
-			if whole := h.reads[0] == len(want); whole != pending {
-				t.Errorf("the reads were %v, want all at once: %v", h.reads, pending)
+			if whole := h.reads[0] == len(want); whole != partial {
+				t.Errorf("the reads were %v, want all at once: %v", h.reads, partial)
 			}
 		})
 	}
+}
+
+// TestStartReady has something to do before anything has arrived.
+func TestStartReady(t *testing.T) {
+	overAll(t, func(t *testing.T, server, peer net.Conn) {
+		h := &handler{t: t, hangups: make(chan error, 10), done: make(chan struct{})}
+		e := &eager{handler: h, called: make(chan struct{})}
+		h.sock = new(poll.Poller).New(server, e)
+		h.sock.Start(true)
+		wait(t, "Ready", e.called)
+		h.sock.Close()
+		wait(t, "Done", h.done)
+	})
+}
+
+// eager tells of its first Ready.
+type eager struct {
+	*handler
+	once   sync.Once
+	called chan struct{}
+}
+
+func (e *eager) Ready() poll.Verdict {
+	e.once.Do(func() { close(e.called) })
+	return e.handler.Ready()
 }

@@ -26,8 +26,8 @@ const (
 	sockEnding // finish waits for Writable
 )
 
-// maxTurns is how often a socket is read before others are.
-const maxTurns = 16
+// maxReads is how often a socket is read before others are.
+const maxReads = 16
 
 // Bits of a sock's refs: the lowest says that the descriptor is to be closed by the last that uses it.
 const (
@@ -45,7 +45,9 @@ type sock struct {
 	state atomic.Uint32
 
 	// Owned by the worker that serves the socket.
-	empty    bool // the last read took all that was there
+	reads    int  // that are left before others have theirs
+	drained  bool // the last read got all that was there
+	more     bool // a read was put off
 	finished bool // Done was called
 }
 
@@ -82,8 +84,8 @@ func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 	return s, nil
 }
 
-func (s *sock) Start() {
-	if s.h.Pending() || !s.rest() {
+func (s *sock) Start(ready bool) {
+	if ready || !s.rest() {
 		s.poller.push(task{s: s})
 	}
 }
@@ -153,31 +155,22 @@ func (s *sock) write() {
 
 // serve lets the handler read until the socket is drained, or has had its share.
 func (s *sock) serve() {
-	for range maxTurns {
-		if s.state.Load()&sockClosed != 0 {
-			s.finish()
-			return
-		}
+	s.reads = maxReads
+	for s.state.Load()&sockClosed == 0 {
 		s.state.And(^sockAgain)
-		s.empty = false
-		verdict := More
-		if s.h.Fill() {
-			verdict = s.h.Turn()
-		} else {
-			s.empty = true
-		}
-		switch {
+		s.drained, s.more = false, false
+		switch verdict := s.h.Ready(); {
 		case verdict == Ended:
 			s.finish()
 			return
-		case verdict == Again:
+		case verdict == Again || s.more:
 			s.poller.push(task{s: s})
 			return
-		case s.empty && s.rest():
+		case s.rest():
 			return
 		}
 	}
-	s.poller.push(task{s: s})
+	s.finish()
 }
 
 // finish ends the socket. It is the last that is done with it, or Writable is.
@@ -205,13 +198,20 @@ func (s *sock) finish() {
 }
 
 func (s *sock) Read(p []byte) (int, error) {
-	if !s.acquire() {
+	switch {
+	case s.drained:
+		return 0, ErrWouldBlock
+	case s.reads == 0:
+		s.more = true
+		return 0, ErrWouldBlock
+	case !s.acquire():
 		return 0, net.ErrClosed
 	}
+	s.reads--
 	n, err := readFD(s.fd, p)
 	s.release()
-	// A read that is short has drained the socket, but for the end of what a peer sent that has gone.
-	s.empty = err == ErrWouldBlock || n > 0 && n < len(p) && s.state.Load()&sockHungUp == 0
+	// A read that is short has drained the socket, except for the end that a peer has sent.
+	s.drained = err == ErrWouldBlock || n > 0 && n < len(p) && s.state.Load()&sockHungUp == 0
 	return n, err
 }
 

@@ -30,7 +30,8 @@ type stream struct {
 	stash   []byte
 	stashed int
 	taken   int
-	failed  bool
+	direct  bool  // the next read waits, for a message in parts
+	err     error // of the last read
 
 	writers group
 	chunk   int // owned by write
@@ -40,7 +41,7 @@ func newStream(nc net.Conn, h Handler, crew *crew) *stream {
 	return &stream{nc: nc, h: h, crew: crew, closed: make(chan struct{})}
 }
 
-func (s *stream) Start() {
+func (s *stream) Start(bool) {
 	s.crew.join()
 	go s.serve()
 }
@@ -62,29 +63,34 @@ func (s *stream) serve() {
 		s.writers.wait()
 		s.h.Done()
 	}()
+	for !ended {
+		verdict := Ended
+		if !s.isClosed() {
+			verdict = s.h.Ready()
+		}
+		switch {
+		case verdict == Ended:
+			ended = true
+		case verdict == Again:
+			runtime.Gosched()
+		case s.err != nil:
+			<-s.closed // nothing more can come, but what is queued is still written
+			ended = true
+		case verdict == Partial:
+			s.direct = true
+		default:
+			s.fill()
+		}
+	}
+}
+
+// fill waits for bytes with as little memory as that takes.
+func (s *stream) fill() {
 	if s.stash == nil {
 		s.stash = make([]byte, stashSize)
 	}
-	for !ended {
-		if s.taken == s.stashed && !s.h.Pending() && !s.failed {
-			var err error
-			s.stashed, err = s.nc.Read(s.stash)
-			s.taken, s.failed = 0, err != nil // which the handler's own read meets again
-		}
-		if s.isClosed() {
-			ended = true
-		} else if s.h.Fill() {
-			switch s.h.Turn() {
-			case Ended:
-				ended = true
-			case Again:
-				runtime.Gosched()
-			}
-		} else {
-			<-s.closed // nothing more can come, but what is queued is still written
-			ended = true
-		}
-	}
+	s.taken = 0
+	s.stashed, s.err = s.nc.Read(s.stash)
 }
 
 func (s *stream) isClosed() bool {
@@ -96,13 +102,20 @@ func (s *stream) isClosed() bool {
 	}
 }
 
-func (s *stream) Read(p []byte) (int, error) {
-	if s.taken < s.stashed {
-		n := copy(p, s.stash[s.taken:s.stashed])
+func (s *stream) Read(p []byte) (n int, err error) {
+	switch {
+	case s.taken < s.stashed:
+		n = copy(p, s.stash[s.taken:s.stashed])
 		s.taken += n
 		return n, nil
+	case s.err != nil:
+		return 0, s.err
+	case !s.direct:
+		return 0, ErrWouldBlock
 	}
-	return s.nc.Read(p)
+	s.direct = false
+	n, s.err = s.nc.Read(p)
+	return n, s.err
 }
 
 // Write never writes: the transport might keep the caller waiting.

@@ -154,34 +154,46 @@ func TestBlockedTurnsDelayNobody(t *testing.T) {
 	}
 }
 
-// hog is a Handler that always has more to do.
+// hog is a Handler that always has more to do: something that it has left, or bytes that it has sent to itself.
 type hog struct {
-	verdict poll.Verdict
-	turn    func()
-	stop    atomic.Bool
-	done    chan struct{}
+	sock  poll.Socket
+	peer  net.Conn
+	bytes bool
+	turn  func()
+	stop  atomic.Bool
+	done  chan struct{}
 }
 
-func (h *hog) Fill() bool    { return true }
-func (h *hog) Pending() bool { return true }
-func (h *hog) Turn() poll.Verdict {
-	if h.stop.Load() {
-		return poll.Ended
+func (h *hog) Ready() poll.Verdict {
+	if h.bytes {
+		h.peer.Write(make([]byte, 16)) // as many as a socket is read before others are
 	}
-	h.turn()
-	return h.verdict
+	for {
+		if h.stop.Load() {
+			return poll.Ended
+		}
+		h.turn()
+		if !h.bytes {
+			return poll.Again
+		}
+		if _, err := h.sock.Read(make([]byte, 1)); err == poll.ErrWouldBlock {
+			return poll.Idle
+		}
+	}
 }
 func (h *hog) Writable(func([]byte) (int, error)) {}
 func (h *hog) Hangup(error)                       {}
 func (h *hog) Done()                              { close(h.done) }
 
 // startHogs starts more of them than there are processors. The test's cleanup ends them.
-func startHogs(t testing.TB, p *poll.Poller, verdict poll.Verdict, turn func()) {
+func startHogs(t testing.TB, p *poll.Poller, bytes bool, turn func()) {
 	var hogs []*hog
 	for range runtime.GOMAXPROCS(0) + 3 {
-		server, _ := socketPair(t)
-		h := &hog{verdict: verdict, turn: turn, done: make(chan struct{})}
-		p.New(server, h).Start()
+		server, peer := socketPair(t)
+		peer.Write(make([]byte, 16))
+		h := &hog{peer: peer, bytes: bytes, turn: turn, done: make(chan struct{})}
+		h.sock = p.New(server, h)
+		h.sock.Start(true)
 		hogs = append(hogs, h)
 	}
 	t.Cleanup(func() {
@@ -196,7 +208,7 @@ func startHogs(t testing.TB, p *poll.Poller, verdict poll.Verdict, turn func()) 
 
 func TestFloodsStarveNobody(t *testing.T) {
 	t.Parallel()
-	for name, verdict := range map[string]poll.Verdict{"of frames": poll.Again, "of bytes": poll.More} {
+	for name, bytes := range map[string]bool{"of frames": false, "of bytes": true} {
 		t.Run(name+", to be read", func(t *testing.T) {
 			t.Parallel()
 			var p poll.Poller
@@ -215,7 +227,7 @@ func TestFloodsStarveNobody(t *testing.T) {
 					return err == nil && h.turns < times
 				}
 			})
-			startHogs(t, &p, verdict, func() {
+			startHogs(t, &p, bytes, func() {
 				sha256.Sum256(work[:])
 				if turns.Add(1); idle.CompareAndSwap(true, false) {
 					wrote.Store(turns.Load())
@@ -236,13 +248,13 @@ func TestFloodsStarveNobody(t *testing.T) {
 		t.Run(name+", to be written", func(t *testing.T) {
 			t.Parallel()
 			var p poll.Poller
-			startHogs(t, &p, verdict, func() {})
+			startHogs(t, &p, bytes, func() {})
 			server, peer := socketPair(t)
 			h := newHandlerOf(t, &p, server)
 			full, want := fill(h)
 			wrote := make(chan error, 1)
 			h.writable = h.writer(full, wrote)
-			h.sock.Start()
+			h.sock.Start(false)
 			if !h.sock.WantWrite() {
 				t.Fatal("WantWrite = false, want true")
 			}
@@ -260,7 +272,7 @@ func TestFloodsStarveNobody(t *testing.T) {
 func TestFloodTakesNoMemory(t *testing.T) {
 	var p poll.Poller
 	var turns atomic.Int64
-	startHogs(t, &p, poll.Again, func() { turns.Add(1) })
+	startHogs(t, &p, false, func() { turns.Add(1) })
 	heap := func(turn int64) uint64 {
 		for turns.Load() < turn {
 			runtime.Gosched()
@@ -283,7 +295,7 @@ func TestFloodBreedsNoWorkers(t *testing.T) {
 	var turns atomic.Int64
 	before := runtime.NumGoroutine()
 	blocked, release := make(chan struct{}), make(chan struct{})
-	startHogs(t, &p, poll.Again, func() { turns.Add(1) })
+	startHogs(t, &p, false, func() { turns.Add(1) })
 	server, peer := socketPair(t)
 	h := startOf(t, &p, server, func(h *handler) {
 		h.turn = func(p []byte, err error) bool {

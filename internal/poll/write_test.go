@@ -44,7 +44,7 @@ func TestWantWrite(t *testing.T) {
 			full, want := fill(h)
 			wrote := make(chan error, 1)
 			h.writable = h.writer(full, wrote)
-			h.sock.Start()
+			h.sock.Start(false)
 			if !h.sock.WantWrite() {
 				t.Fatal("WantWrite = false, want true")
 			}
@@ -66,7 +66,7 @@ func TestWantWrite(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			h := newHandler(t, server)
 			wrote := make(chan error, 1)
-			h.sock.Start()
+			h.sock.Start(false)
 			for range 20 {
 				h.writable = h.writer([]byte("x"), wrote)
 				if !h.sock.WantWrite() {
@@ -91,7 +91,7 @@ func TestWantWrite(t *testing.T) {
 			full = append(full, make([]byte, 4<<20)...) // more than any buffer takes
 			wrote := make(chan error, 1)
 			h.writable = h.writer(full, wrote)
-			h.sock.Start()
+			h.sock.Start(false)
 			if !h.sock.WantWrite() {
 				t.Fatal("WantWrite = false, want true")
 			}
@@ -251,7 +251,7 @@ func TestUnsent(t *testing.T) {
 		if got := h.sock.Unsent(); got != -1 {
 			t.Errorf("after Close: Unsent = %d, want -1", got)
 		}
-		h.sock.Start()
+		h.sock.Start(false)
 		wait(t, "Done", h.done)
 	})
 	t.Run("tls", func(t *testing.T) {
