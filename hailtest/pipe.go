@@ -28,8 +28,9 @@ func Pipe(size int) (client, server *PipeConn) {
 
 func pipe(size int, clientAddr, serverAddr net.Addr) (client, server *PipeConn) {
 	up, down := newHalf(size), newHalf(size)
-	client = &PipeConn{in: down, out: up, local: clientAddr, remote: serverAddr}
-	server = &PipeConn{in: up, out: down, local: serverAddr, remote: clientAddr}
+	both := [2]*half{up, down}
+	client = &PipeConn{in: down, out: up, both: both, local: clientAddr, remote: serverAddr}
+	server = &PipeConn{in: up, out: down, both: both, local: serverAddr, remote: clientAddr}
 	return client, server
 }
 
@@ -40,6 +41,7 @@ func pipe(size int, clientAddr, serverAddr net.Addr) (client, server *PipeConn) 
 // [syscall.EPIPE] or [syscall.ECONNRESET]; the end of the stream is [io.EOF].
 type PipeConn struct {
 	in, out       *half
+	both          [2]*half // the two, in the order in which they are locked
 	local, remote net.Addr
 }
 
@@ -73,9 +75,14 @@ func (c *PipeConn) CloseWrite() error {
 // Reset closes both directions at once, as an RST does: what is buffered is lost, and the other end's
 // reads and writes, waiting ones included, fail with ECONNRESET.
 func (c *PipeConn) Reset() error {
-	c.in.reset()
-	c.out.reset()
-	return c.Close()
+	for _, h := range c.both {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.wasReset = true
+	}
+	errOut := c.out.closeWriteLocked()
+	errIn := c.in.closeReadLocked()
+	return c.opError("close", errors.Join(errIn, errOut))
 }
 
 // LocalAddr returns this end's address, a *[net.TCPAddr].
@@ -232,33 +239,34 @@ func (h *half) waitConsumed(d time.Duration) bool {
 func (h *half) closeWrite() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.closeWriteLocked()
+}
+
+func (h *half) closeWriteLocked() error {
+	h.cond.Broadcast()
 	if h.writeClosed {
 		return net.ErrClosed
 	}
 	h.writeClosed = true
 	h.writeDeadline.stop()
-	h.cond.Broadcast()
 	return nil
 }
 
 func (h *half) closeRead() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.closeReadLocked()
+}
+
+func (h *half) closeReadLocked() error {
+	h.cond.Broadcast()
 	if h.readClosed {
 		return net.ErrClosed
 	}
 	h.readClosed = true
 	h.readDeadline.stop()
 	h.buf = bytes.Buffer{}
-	h.cond.Broadcast()
 	return nil
-}
-
-func (h *half) reset() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.wasReset = true
-	h.cond.Broadcast()
 }
 
 func (h *half) setReadDeadline(t time.Time) error {

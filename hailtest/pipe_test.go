@@ -251,6 +251,38 @@ func TestPipeEnds(t *testing.T) {
 	}
 }
 
+// TestPipeResetIsAtOnce has both ends read and write while one resets the pipe: neither may see a part of the reset.
+func TestPipeResetIsAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 20_000 {
+		client, server := hailtest.Pipe(16)
+		client.Write([]byte("lost"))
+		var own, write, read error
+		var ends sync.WaitGroup
+		ends.Go(func() { // ends with the reset
+			for own == nil {
+				_, own = client.Read(make([]byte, 1))
+			}
+		})
+		ends.Go(func() { // ends with the reset
+			for write == nil {
+				_, write = server.Write([]byte("x"))
+			}
+			_, read = server.Read(make([]byte, 1))
+		})
+		if err := client.Reset(); err != nil {
+			t.Errorf("Reset: got %v, want nil", err)
+		}
+		ends.Wait()
+		if !errors.Is(own, net.ErrClosed) {
+			t.Fatalf("read of the end that resets: got %v, want net.ErrClosed", own)
+		}
+		if !errors.Is(write, syscall.ECONNRESET) || !errors.Is(read, syscall.ECONNRESET) {
+			t.Fatalf("other end: got %v from Write, then %v from Read, want ECONNRESET", write, read)
+		}
+	}
+}
+
 // pipeCall returns the client's end of a pipe on which the call has to wait, and what starts the call
 // on a goroutine of its own.
 func pipeCall(call string) (client *hailtest.PipeConn, start func(*error)) {
