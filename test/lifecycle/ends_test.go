@@ -1,0 +1,296 @@
+package lifecycle_test
+
+// How connections end, and that nothing follows.
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/hail"
+	"example.com/hail/hailtest"
+	"example.com/hail/test/internal/kit"
+)
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		code       hail.StatusCode
+		reason     string
+		sent       hail.StatusCode
+		sentReason string
+		wrong      bool
+	}{
+		"normal":           {1000, "bye", 1000, "bye", false},
+		"application code": {4999, "", 4999, "", false},
+		"without a code":   {hail.StatusNoStatusRcvd, "", hail.StatusNoStatusRcvd, "", false},
+		"123 bytes":        {4000, strings.Repeat("x", 123), 4000, strings.Repeat("x", 123), false},
+		"124 bytes":        {4000, strings.Repeat("x", 124), 4000, strings.Repeat("x", 123), false},
+		"cut in a rune":    {4000, strings.Repeat("x", 121) + "世", 4000, strings.Repeat("x", 121), false},
+		"invalid UTF-8":    {4000, "a\xffb", 4000, "a?b", false},
+		"code 0":           {0, "x", 1011, "", true},
+		"code 1006":        {1006, "x", 1011, "", true},
+		"code 5000":        {5000, "x", 1011, "", true},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+				conns := make(chan *hail.Conn, 1)
+				closed := kit.NewCloses()
+				s := &hail.Server{Handler: hail.Handler{
+					OnConnect: func(c *hail.Conn, r *http.Request) error {
+						err := c.Send(hail.Text("queued first"))
+						conns <- c
+						return err
+					},
+					OnClose: closed.Note,
+				}}
+				p := hailtest.Dial(t, s, "/", opts...)
+				c := <-conns
+				if err := c.Close(tc.code, tc.reason); (err != nil) != tc.wrong {
+					t.Errorf("Close: got %v, want an error: %v", err, tc.wrong)
+				}
+				if err := c.Close(1000, ""); !errors.Is(err, hail.ErrConnClosed) {
+					t.Errorf("second Close: got %v, want ErrConnClosed", err)
+				}
+				if err := c.Send(hail.Text("x")); !errors.Is(err, hail.ErrConnClosed) {
+					t.Errorf("Send after Close: got %v, want ErrConnClosed", err)
+				}
+				if got := p.Receive().String(); got != "queued first" {
+					t.Errorf("got %q, want what was queued before Close", got)
+				}
+				if got := p.WaitClose(); got.Code != tc.sent || got.Reason != tc.sentReason {
+					t.Errorf("close frame: got %v, want %d %q", got, tc.sent, tc.sentReason)
+				}
+				info := closed.Next(t)
+				if info.Code != tc.sent || info.Reason != tc.sentReason || info.Cause != hail.CauseClosed || info.Err != nil {
+					t.Errorf("CloseInfo: got %+v, want %d %q, closed, no error", info, tc.sent, tc.sentReason)
+				}
+			})
+		})
+	}
+}
+
+func TestPeerGoneWithoutCloseFrame(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(*hailtest.Peer){"FIN": (*hailtest.Peer).CloseWrite, "RST": (*hailtest.Peer).Reset} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+				closed := kit.NewCloses()
+				s := &hail.Server{Handler: hail.Handler{
+					OnClose: closed.Note,
+					OnError: func(_ *hail.Conn, err error) { t.Errorf("OnError: %v", err) },
+				}}
+				p := hailtest.Dial(t, s, "/", opts...)
+				p.Receive()
+				leave(p)
+				info := closed.Next(t)
+				if info.Code != hail.StatusAbnormalClosure || info.Cause != hail.CausePeerGone || info.Err == nil {
+					t.Errorf("CloseInfo: got %+v, want 1006, peer gone, an error", info)
+				}
+			})
+		})
+	}
+}
+
+// TestPeerThatOnlyReadsOn has a peer end its sending direction, as TCP lets it, before it has read its answers.
+func TestPeerThatOnlyReadsOn(t *testing.T) {
+	t.Parallel()
+	kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		const messages = 4
+		closed, conns := kit.NewCloses(), make(chan *hail.Conn, 1)
+		s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
+		s.OnConnect = func(c *hail.Conn, _ *http.Request) error { conns <- c; return c.Subscribe("news") }
+		s.OnMessage = func(c *hail.Conn, m hail.Message) error { return errors.Join(c.Send(m), s.Publish("news", m)) }
+		s.OnClose = closed.Note
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(64<<10))...)
+		c := <-conns
+		p.Stall()
+		for i := range messages {
+			p.Send(hail.Text(strings.Repeat(fmt.Sprint(i), 60_000)))
+		}
+		p.CloseWrite()
+		<-c.Context().Done()
+		for c.Subscribe("more") == nil { // what came before the end is still being handled
+			runtime.Gosched()
+		}
+		if err := c.Send(hail.Text("late")); !errors.Is(err, hail.ErrConnClosed) {
+			t.Errorf("Send behind the end: got %v, want %v", err, hail.ErrConnClosed)
+		}
+		if err := s.Publish("news", hail.Text("late")); err != nil {
+			t.Errorf("Publish: %v", err)
+		}
+		p.Resume()
+		for i := range 2 * messages {
+			if got, want := p.Receive().String(), strings.Repeat(fmt.Sprint(i/2), 60_000); got != want {
+				t.Errorf("message %d: got %d bytes %.3q, want %d bytes %.3q", i, len(got), got, len(want), want)
+			}
+		}
+		if info := closed.Next(t); info.Code != hail.StatusAbnormalClosure || info.Cause != hail.CausePeerGone || !errors.Is(info.Err, io.EOF) ||
+			strings.Contains(info.Err.Error(), "not written") {
+			t.Errorf("CloseInfo: got %+v, want 1006, peer gone, EOF, and all messages written", info)
+		}
+	})
+}
+
+// TestNothingFollowsACallbacksError has a callback return the error of Send to a peer whose connection takes nothing more but
+// has messages yet.
+func TestNothingFollowsACallbacksError(t *testing.T) {
+	t.Parallel()
+	for _, callback := range []string{"OnConnect", "OnMessage"} {
+		t.Run(callback, func(t *testing.T) {
+			t.Parallel()
+			kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				calls := 0
+				open, broken := make(chan struct{}, 20), make(chan struct{})
+				fail := func(c *hail.Conn, in string) error {
+					if in != callback {
+						return nil
+					}
+					open <- struct{}{}
+					<-broken
+					return sendUntil(c)
+				}
+				h, e := kit.Observed(hail.Handler{
+					OnConnect: func(c *hail.Conn, _ *http.Request) error { return fail(c, "OnConnect") },
+					OnMessage: func(c *hail.Conn, _ hail.Message) error {
+						calls++
+						return fail(c, "OnMessage")
+					},
+				})
+				const timeout = 3 * time.Second
+				s := &hail.Server{Handler: h, Options: kit.NoPings(hail.Options{CloseTimeout: timeout, WriteTimeout: time.Hour})}
+				p, silence := mute(t, s, opts)
+				p.Write(bytes.Repeat(kit.Message([]byte("x")), 10))
+				<-open
+				silence()
+				close(broken)
+				start := time.Now()
+				for time.Since(start) < timeout-time.Second { // it is not silent
+					time.Sleep(time.Second / 4)
+					p.Write(kit.Message([]byte("x")))
+				}
+				info := kit.Await(t, "OnClose", e.Closed, time.Hour)
+				kit.CheckDelay(t, "OnClose", start, timeout)
+				kit.CheckClosed(t, info, hail.StatusAbnormalClosure, hail.CausePeerGone, false)
+				kit.CheckNames(t, info.Err, "nothing can be written")
+				if want := map[string]int{"OnMessage": 1}[callback]; calls != want {
+					t.Errorf("OnMessage was called %d times, want %d", calls, want)
+				}
+				if len(e.Errs) > 0 {
+					t.Errorf("OnError was told %v", <-e.Errs)
+				}
+			})
+		})
+	}
+}
+
+// TestNothingFollowsAnEndThatCannotBeWritten has a callback end a connection whose close frame cannot be written.
+func TestNothingFollowsAnEndThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*hail.Conn) error{
+		"an error":     func(*hail.Conn) error { return io.EOF },
+		"a CloseError": func(*hail.Conn) error { return hail.CloseError{Code: 4000} },
+		"a panic":      func(*hail.Conn) error { panic("out") },
+		"Close":        func(c *hail.Conn) error { return c.Close(4000, "") },
+		"Close, by another": func(c *hail.Conn) error {
+			go c.Close(4000, "") // ends at once
+			<-c.Context().Done()
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				var silence func()
+				ready := make(chan struct{})
+				calls := 0
+				h, e := kit.Observed(hail.Handler{OnMessage: func(c *hail.Conn, _ hail.Message) error {
+					<-ready
+					calls++
+					silence()
+					sendUntil(c)
+					return end(c)
+				}})
+				s := &hail.Server{Handler: h, Options: kit.NoPings(hail.Options{CloseTimeout: -1, WriteTimeout: time.Hour})}
+				p, silencer := mute(t, s, opts)
+				silence = silencer
+				close(ready)
+				start := time.Now()
+				p.Write(bytes.Repeat(kit.Message([]byte("x")), 10))
+				kit.Await(t, "OnClose", e.Closed, time.Hour)
+				kit.CheckDelay(t, "OnClose", start, 0)
+				if calls != 1 || len(e.Errs) > 1 {
+					t.Errorf("OnMessage was called %d times, OnError %d; want once", calls, len(e.Errs))
+				}
+			})
+		})
+	}
+}
+
+// TestShutdownEndsWhatCannotBeWritten begins when, or before, a callback has returned the error of Send.
+func TestShutdownEndsWhatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, before := range []bool{false, true} {
+		t.Run(fmt.Sprintf("before %v", before), func(t *testing.T) {
+			t.Parallel()
+			kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+				running, failed := make(chan struct{}), make(chan struct{})
+				h, e := kit.Observed(hail.Handler{OnMessage: func(c *hail.Conn, _ hail.Message) error {
+					close(running)
+					<-failed
+					err := sendUntil(c)
+					time.Sleep(time.Second)
+					return err
+				}})
+				s := &hail.Server{Handler: h, Options: kit.NoPings(hail.Options{CloseTimeout: -1, WriteTimeout: time.Hour})}
+				p, silence := mute(t, s, opts)
+				p.Write(kit.Message([]byte("x")))
+				<-running
+				silence()
+				close(failed)
+				if !before {
+					time.Sleep(time.Minute)
+				}
+				start := time.Now()
+				if err := s.Shutdown(t.Context()); err != nil {
+					t.Errorf("Shutdown: %v", err)
+				}
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("Shutdown took %v, want no more than the callback", took)
+				}
+				kit.Await(t, "OnClose", e.Closed, time.Hour)
+			})
+		})
+	}
+}
+
+// TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime has nearly always a callback run.
+func TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime(t *testing.T) {
+	t.Parallel()
+	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		const timeout, each = 3 * time.Second, 250 * time.Millisecond
+		h, e := kit.Observed(hail.Handler{OnMessage: func(c *hail.Conn, m hail.Message) error {
+			c.TrySend(m) // whatever comes of it
+			time.Sleep(each - each/10)
+			return nil
+		}})
+		p, silence := mute(t, &hail.Server{Handler: h, Options: kit.NoPings(hail.Options{CloseTimeout: timeout, WriteTimeout: time.Hour})}, opts)
+		silence()
+		start := time.Now()
+		for time.Since(start) < timeout-2*each {
+			p.Write(kit.Message([]byte("x")))
+			time.Sleep(each)
+		}
+		kit.CheckClosed(t, kit.Await(t, "OnClose", e.Closed, time.Hour), hail.StatusAbnormalClosure, hail.CausePeerGone, false)
+		kit.CheckDelay(t, "OnClose", start, timeout)
+	})
+}
