@@ -38,7 +38,8 @@ type Conn struct {
 
 	topics atomic.Pointer[fanout.Subscriber] // nil until the first is joined
 
-	index int32 // guarded by shard.mu
+	index    int32 // guarded by shard.mu
+	hearsAll bool  // broadcasts are written to it; guarded by the link's lock
 
 	// Owned by the callbacks' goroutine.
 	known    bool // OnConnect was called

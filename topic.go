@@ -222,10 +222,14 @@ func (c *Conn) join(f func(*fanout.Subscriber) (*fanout.Cursor, error)) error {
 	}
 }
 
-// joinAll has broadcasts written to the connection.
+// joinAll has broadcasts written to the connection, if they are not yet.
 func (c *Conn) joinAll() {
 	// An error says that the connection is closing: it misses nothing.
 	_ = c.link.Listen(func() (link.Source, error) {
+		if c.hearsAll {
+			return nil, nil
+		}
+		c.hearsAll = true
 		return c.server.hub.SubscribeAll(c.link.Compresses(), (*owner)(c)), nil
 	})
 }
