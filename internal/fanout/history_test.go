@@ -40,7 +40,6 @@ func TestBroadcastHasNoHistory(t *testing.T) {
 
 func TestSince(t *testing.T) {
 	t.Parallel()
-
 	t.Run("gives what the log has", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 3}, func(t *testing.T, h *fanout.Hub) {
 			var quick peer
@@ -79,6 +78,23 @@ func TestSince(t *testing.T) {
 		})
 	})
 
+	t.Run("goes on with what is published", func(t *testing.T) {
+		inBubble(t, fanout.Config{HistoryMessages: 10, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
+			var a peer
+			numbers := publish(t, h, "room", 0, "one", "two", "three")
+			c, complete := h.SubscribeSince("room", numbers[0], 1, false, &a)
+			if got := c.Pending(); got != 2 || !complete {
+				t.Errorf("%d pending, complete %v, want 2 and true", got, complete)
+			}
+			publish(t, h, "room", 0, "four")
+			synctest.Wait()
+			a.check(t, "two", "three", "four")
+		})
+	})
+}
+
+func TestSinceIsComplete(t *testing.T) {
+	t.Parallel()
 	t.Run("knows what the bounds have dropped", func(t *testing.T) {
 		for name, cfg := range map[string]fanout.Config{"messages": {MaxMessages: 3}, "bytes": {MaxBytes: 9}} {
 			t.Run(name, func(t *testing.T) {
@@ -98,36 +114,6 @@ func TestSince(t *testing.T) {
 		}
 	})
 
-	t.Run("goes on with what is published", func(t *testing.T) {
-		inBubble(t, fanout.Config{HistoryMessages: 10, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
-			var a peer
-			numbers := publish(t, h, "room", 0, "one", "two", "three")
-			c, complete := h.SubscribeSince("room", numbers[0], 1, false, &a)
-			if got := c.Pending(); got != 2 || !complete {
-				t.Errorf("%d pending, complete %v, want 2 and true", got, complete)
-			}
-			publish(t, h, "room", 0, "four")
-			synctest.Wait()
-			a.check(t, "two", "three", "four")
-		})
-	})
-
-	t.Run("is not complete where a message had no topic", func(t *testing.T) {
-		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
-			c := h.Subscribe("room", 1, false, new(peer))
-			seq := publish(t, h, "room", 0, "one")[0]
-			synctest.Wait()
-			c.Drop()
-			if _, complete := since(t, h, "room", seq); !complete {
-				t.Error("not complete though nothing was published")
-			}
-			publish(t, h, "room", 0, "two")
-			if _, complete := since(t, h, "room", seq); complete {
-				t.Error("complete without a message that nobody got")
-			}
-		})
-	})
-
 	t.Run("is complete behind one that has ended", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			slow := peer{stalled: true}
@@ -142,6 +128,25 @@ func TestSince(t *testing.T) {
 			slow.take(c)
 			slow.check(t, "one")
 			wantStats(t, h, 0, 0, 0)
+		})
+	})
+}
+
+func TestSinceIsNotComplete(t *testing.T) {
+	t.Parallel()
+	t.Run("is not complete where a message had no topic", func(t *testing.T) {
+		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			c := h.Subscribe("room", 1, false, new(peer))
+			seq := publish(t, h, "room", 0, "one")[0]
+			synctest.Wait()
+			c.Drop()
+			if _, complete := since(t, h, "room", seq); !complete {
+				t.Error("not complete though nothing was published")
+			}
+			publish(t, h, "room", 0, "two")
+			if _, complete := since(t, h, "room", seq); complete {
+				t.Error("complete without a message that nobody got")
+			}
 		})
 	})
 
@@ -159,12 +164,13 @@ func TestSince(t *testing.T) {
 	})
 }
 
+// briefly is a short history.
+var briefly = fanout.Config{HistoryMessages: 3, HistoryAge: time.Minute}
+
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	cfg := fanout.Config{HistoryMessages: 3, HistoryAge: time.Minute}
-
 	t.Run("outlives subscribers", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			var a peer
 			c := h.Subscribe("room", 1, false, &a)
 			numbers := publish(t, h, "room", 0, "0", "1", "2", "3", "4")
@@ -188,7 +194,7 @@ func TestHistory(t *testing.T) {
 	})
 
 	t.Run("is kept where nobody has ever subscribed", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			publish(t, h, "room", 0, "0", "1", "2", "3")
 			got, _ := since(t, h, "room", 0)
 			got.check(t, "1", "2", "3")
@@ -196,7 +202,7 @@ func TestHistory(t *testing.T) {
 	})
 
 	t.Run("is for newcomers what it is without the slow", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			slow := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &slow)
 			numbers := publish(t, h, "room", 0, "0", "1", "2", "3", "4")
@@ -210,9 +216,12 @@ func TestHistory(t *testing.T) {
 			slow.check(t, "0", "1", "2", "3", "4")
 		})
 	})
+}
 
+func TestHistoryAges(t *testing.T) {
+	t.Parallel()
 	t.Run("ages", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			publish(t, h, "room", 0, "0", "1")
 			time.Sleep(30 * time.Second)
 			last := publish(t, h, "room", 0, "2")[0]
@@ -234,14 +243,14 @@ func TestHistory(t *testing.T) {
 	})
 
 	t.Run("ages a message at a time", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			large := strings.Repeat("x", 100_000) // has a chunk to itself
 			for range 3 {
 				publish(t, h, "room", 0, large)
 				time.Sleep(20 * time.Second)
 			}
 			// That may be a little late, but for the last.
-			late := cfg.HistoryAge / 8
+			late := briefly.HistoryAge / 8
 			for left := 3; left > 1; left-- {
 				time.Sleep(late)
 				wantStats(t, h, 1, 0, left-1)
@@ -253,19 +262,22 @@ func TestHistory(t *testing.T) {
 	})
 
 	t.Run("ages again", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			for range 3 {
 				publish(t, h, "room", 0, "x")
 				publish(t, h, "hall", 0, "x")
 				wantStats(t, h, 2, 0, 2)
-				time.Sleep(cfg.HistoryAge + time.Second)
+				time.Sleep(briefly.HistoryAge + time.Second)
 				wantStats(t, h, 0, 0, 0)
 			}
 		})
 	})
+}
 
+func TestHistoryAgesBesideOthers(t *testing.T) {
+	t.Parallel()
 	t.Run("ages while there are subscribers", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			var quick peer
 			slow := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &quick)
@@ -289,7 +301,7 @@ func TestHistory(t *testing.T) {
 	})
 
 	t.Run("ages in many topics", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			const topics = 100
 			for i := range topics {
 				publish(t, h, fmt.Sprint(i), 0, "x")
@@ -311,7 +323,10 @@ func TestHistory(t *testing.T) {
 			wantStats(t, h, 0, 0, 0)
 		})
 	})
+}
 
+func TestHistoryOfABusyTopic(t *testing.T) {
+	t.Parallel()
 	t.Run("of a busy topic is its last minute", func(t *testing.T) {
 		inBubble(t, fanout.Config{HistoryMessages: 1 << 20, HistoryAge: time.Minute}, func(t *testing.T, h *fanout.Hub) {
 			for i := range 1000 {
@@ -329,18 +344,24 @@ func TestHistory(t *testing.T) {
 			wantStats(t, h, 0, 0, 0)
 		})
 	})
+}
 
+func TestHistoryEnds(t *testing.T) {
+	t.Parallel()
 	t.Run("ends with Close", func(t *testing.T) {
-		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
 			publish(t, h, "room", 0, "0")
 			h.Close()
 			time.Sleep(time.Hour)
 			wantStats(t, h, 1, 0, 1) // nothing runs any more
 		})
 	})
+}
 
+func TestHistoryIsCompressed(t *testing.T) {
+	t.Parallel()
 	t.Run("has compressed frames for whoever comes", func(t *testing.T) {
-		cfg := cfg
+		cfg := briefly
 		cfg.Deflate, cfg.DeflateFrom = true, 100
 		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
 			long := strings.Repeat("x", 100)
