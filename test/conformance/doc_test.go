@@ -39,7 +39,7 @@ func shows(t *testing.T, name string, test func(t *testing.T)) {
 // rowsOf are the subtests that more than one row names, so that no row can go unseen.
 var rowsOf = map[string]int{
 	"4.2.2 extensions": 2,
-	"4.2.2 nothing behind a refused handshake is taken for a request": 2,
+	"4.2.2 nothing after a refused handshake is read as a request": 2,
 	"5.2 unknown opcodes":                2,
 	"5.5.1 payloads":                     2,
 	"5.5.1 reasons are cut, and UTF-8":   2,

@@ -276,7 +276,7 @@ func TestHandshakeRequest(t *testing.T) {
 			"Expect":             {with("x", "Expect: 100-continue", "Content-Length: 5"), 400},
 		})
 	})
-	shows(t, "4.2.2 nothing behind a refused handshake is taken for a request", func(t *testing.T) {
+	shows(t, "4.2.2 nothing after a refused handshake is read as a request", func(t *testing.T) {
 		t.Parallel()
 		server, _ := echo(hail.Options{})
 		refused(t, server, with("Upgrade")+with("x"), 426)
