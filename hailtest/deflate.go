@@ -17,12 +17,12 @@ const windowSize = 32 << 10
 // flushTail ends a message and is not sent (RFC 7692, section 7.2.1).
 const flushTail = "\x00\x00\xff\xff"
 
-// deflate compresses and inflates messages. compress is the sender's, inflate the reader's: they share
-// nothing that changes.
+// deflate compresses and inflates messages. The sender calls compress, the reader inflate: they share no
+// state that changes.
 type deflate struct {
 	sends    bool   // false: the server asked for a window that compress/flate cannot keep to
 	takeover bool   // the server's messages refer to earlier ones
-	window   []byte // the end of what was inflated; only with takeover
+	window   []byte // the last bytes that were inflated; only with takeover
 }
 
 // newDeflate reads the server's answer to an offer; nil means no compression.
@@ -50,8 +50,8 @@ func newDeflate(offered, accepted string) (*deflate, error) {
 	return d, nil
 }
 
-// compress returns the payload of a compressed message. It never refers to earlier ones, which every
-// server has to accept.
+// compress returns the payload of a compressed message. It never refers to earlier messages, so every
+// server has to accept it.
 func (d *deflate) compress(data []byte) []byte {
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.DefaultCompression)

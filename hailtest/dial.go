@@ -1,6 +1,6 @@
 package hailtest
 
-// Dialing: from a handler or a URL to a connected peer, or to the answer of a server that refuses.
+// Dialing: from a handler or a URL to a connected peer, or to the response of a server that refuses.
 
 import (
 	"bufio"
@@ -21,8 +21,8 @@ import (
 	"time"
 )
 
-// TB is what the package needs of a [testing.TB]. An Example or a program can bring its own; its Fatalf
-// must not return.
+// TB is the part of a [testing.TB] that the package uses. An Example or a program can pass its own; its
+// Fatalf must not return.
 type TB interface {
 	Helper()
 	Cleanup(func())
@@ -33,10 +33,10 @@ type TB interface {
 // Dial runs h in an HTTP server of its own and opens a WebSocket connection to target, for example
 // "/ws?room=1".
 //
-// The server is net/http's; the connection is a [Pipe], or what the options [TCP] and [TLS] say. The
-// Host is example.com. Dial returns when the server has accepted the handshake, and fails the test
-// where it refuses: see [Handshake]. A cleanup of tb closes the connection, with code 1001 if it is
-// still open, stops the server and fails the test if h has not returned in time.
+// The server is net/http's. The connection is a [Pipe], unless the options [TCP] and [TLS] choose another.
+// The Host is example.com. Dial returns when the server has accepted the handshake, and fails the test
+// if the server refuses: see [Handshake]. A cleanup of tb closes the connection, with code 1001 if it is
+// still open, stops the server, and fails the test if h has not returned in time.
 //
 // In a [testing/synctest] bubble everything runs inside the bubble, over memory.
 func Dial(tb TB, h http.Handler, target string, opts ...Option) *Peer {
@@ -73,10 +73,10 @@ func DialURL(tb TB, rawURL string, opts ...Option) *Peer {
 	return dial(tb, e, u.RequestURI(), o)
 }
 
-// Handshake sends the handshake that [Dial] would and returns the server's answer, whatever it is. Its
-// Body has been read and can be read again. The connection is closed when Handshake returns.
+// Handshake sends the handshake of [Dial] and returns the server's response, a refusal too. The Body has been
+// read and can be read again. The connection is closed when Handshake returns.
 //
-// It fails the test if no answer comes.
+// It fails the test if no response comes.
 func Handshake(tb TB, h http.Handler, target string, opts ...Option) *http.Response {
 	tb.Helper()
 	o := newOptions(opts)
@@ -90,9 +90,9 @@ func Handshake(tb TB, h http.Handler, target string, opts ...Option) *http.Respo
 	return resp
 }
 
-// Exchange sends request as it stands, "GET /ws HTTP/1.1\r\n..." or what no HTTP client would send, and
-// returns the bytes of the first response, or "" if the server closed the connection instead. Of the
-// options only those of the transport matter. The connection is closed when Exchange returns.
+// Exchange sends request as it is, such as "GET /ws HTTP/1.1\r\n..." or bytes that no HTTP client would send.
+// It returns the bytes of the first response, or "" if the server closed the connection instead. Only the
+// options of the transport matter. The connection is closed when Exchange returns.
 func Exchange(tb TB, h http.Handler, request string, opts ...Option) string {
 	tb.Helper()
 	o := newOptions(opts)
@@ -109,7 +109,7 @@ func Exchange(tb TB, h http.Handler, request string, opts ...Option) string {
 	return string(got.Bytes()[:got.Len()-w.br.Buffered()])
 }
 
-// endpoint is where a dial goes.
+// endpoint is the destination of a dial.
 type endpoint struct {
 	host string
 	tls  *tls.Config // nil: no TLS
@@ -139,7 +139,7 @@ type wire struct {
 	br        *bufio.Reader
 }
 
-// connect opens a connection on which everything has to happen within the timeout; established lifts that.
+// connect opens a connection with a deadline after the timeout; established removes the deadline.
 func connect(tb TB, e endpoint, o *options) *wire {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), o.timeout)
@@ -167,7 +167,7 @@ func (w *wire) established() { w.transport.SetDeadline(time.Time{}) }
 
 // roundTrip sends a request and reads the response with its body.
 func (w *wire) roundTrip(request []byte, method string) (*http.Response, error) {
-	// A server may answer and close before it has read all: the answer counts, not the error of the write.
+	// A server may respond and close before it has read all: the response counts, not the error of the write.
 	_, writeErr := w.conn.Write(request)
 	resp, err := http.ReadResponse(w.br, &http.Request{Method: method})
 	if err != nil {
@@ -179,7 +179,7 @@ func (w *wire) roundTrip(request []byte, method string) (*http.Response, error) 
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	if resp.Close && resp.ProtoAtLeast(1, 1) {
-		// ReadResponse takes the field away, and a test wants to see it.
+		// ReadResponse removes the field, and tests check it.
 		resp.Header.Set("Connection", "close")
 	}
 	return resp, nil
@@ -239,7 +239,7 @@ func (hs *handshake) bytes() []byte {
 	return b.Bytes()
 }
 
-// check returns what is wrong with the server's answer (RFC 6455, section 4.1, the list after "once the
+// check returns an error if the server's response is wrong (RFC 6455, section 4.1, the list after "once the
 // client's opening handshake has been sent").
 func (hs *handshake) check(resp *http.Response) error {
 	if resp.StatusCode != http.StatusSwitchingProtocols {

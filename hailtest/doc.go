@@ -16,14 +16,14 @@
 //
 // # Bad peers
 //
-// A peer stalls ([Peer.Stall]), reads slowly ([Peer.ReadSlowly]), vanishes without a FIN
-// ([Peer.Vanish]), sends an RST ([Peer.Reset]) or half-closes ([Peer.CloseWrite]). [Peer.Write] and
-// [Peer.WriteSplit] send any bytes, [Frame] builds legal and illegal ones, and with the option [Raw]
-// the test reads frames itself. [Handshake] and [Exchange] show how a server refuses.
+// A peer can stall ([Peer.Stall]), read slowly ([Peer.ReadSlowly]), vanish without a FIN
+// ([Peer.Vanish]), send an RST ([Peer.Reset]) or half-close ([Peer.CloseWrite]). [Peer.Write] and
+// [Peer.WriteSplit] send any bytes. [Frame] builds legal and illegal frames. With the option [Raw] the
+// test reads frames itself. [Handshake] and [Exchange] return the response of a server that refuses.
 //
 // # Time
 //
-// Over memory a test may run in a [testing/synctest] bubble, where half a minute of heartbeats takes no time:
+// Over memory a test may run in a [testing/synctest] bubble. Half a minute of heartbeats then passes at once:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		p := hailtest.Dial(t, server, "/ws", hailtest.Timeout(time.Hour))
@@ -32,8 +32,8 @@
 //		...
 //	})
 //
-// A bubble's time stands still once its test has returned: whatever the server started has to end without it,
-// or synctest panics. Close a server whose connections wait for a timer.
+// A bubble's time stands still after its test has returned. Goroutines of the server that then wait for a timer
+// make synctest panic. Close a server whose connections wait for a timer.
 //
 // # Transports
 //
@@ -48,9 +48,9 @@
 //		t.Run(name, func(t *testing.T) { testEcho(t, opts...) })
 //	}
 //
-// [DialURL] connects to a server that runs already.
+// [DialURL] connects to a running server.
 //
 // # Leaks
 //
-// [Main] in a package's TestMain and [NoLeaks] in a test fail on goroutines that are left behind.
+// [Main] in a package's TestMain and [NoLeaks] in a test fail if goroutines are left.
 package hailtest

@@ -26,7 +26,7 @@ func newShouter() *hail.Server {
 	}
 }
 
-// testShouter is what a test does, whose t is its *testing.T:
+// testShouter is the body of a test:
 //
 //	func TestShouter(t *testing.T) { testShouter(t) }
 func testShouter(t hailtest.TB) {

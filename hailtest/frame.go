@@ -1,6 +1,6 @@
 package hailtest
 
-// Frames as a test wants them: every bit can be set, right or wrong.
+// Frames for tests: every bit can be set, right or wrong.
 
 import (
 	"bufio"
@@ -49,21 +49,21 @@ func (o Opcode) control() bool { return o >= 8 }
 
 // Frame is a frame to send or one that was read (RFC 6455, section 5.2).
 //
-// The fields after Payload only say how [Frame.Bytes] builds the frame, and a frame that was read has
-// none of them set.
+// The fields after Payload only say how [Frame.Bytes] builds the frame. They are zero in a frame that was
+// read.
 type Frame struct {
 	Fin              bool
 	RSV1, RSV2, RSV3 bool
 	Opcode           Opcode
-	Payload          []byte // in the clear
+	Payload          []byte // unmasked
 
-	Unmasked   bool    // send without a mask, which a client must not
+	Unmasked   bool    // send without a mask, which is illegal for a client
 	Key        [4]byte // the masking key; default: a random one
 	Length     uint64  // the length to claim; default: the payload's
-	LengthSize int     // 2 or 8: the bytes of the extended length, even where fewer would do; default: the fewest
+	LengthSize int     // 2 or 8: the bytes of the extended length, even if fewer suffice; default: the fewest
 }
 
-// CloseFrame returns a close frame with a code and a reason, or with an empty payload where code is
+// CloseFrame returns a close frame with a code and a reason, or with an empty payload if code is
 // [hail.StatusNoStatusRcvd].
 func CloseFrame(code hail.StatusCode, reason string) Frame {
 	f := Frame{Fin: true, Opcode: OpClose}
@@ -73,8 +73,8 @@ func CloseFrame(code hail.StatusCode, reason string) Frame {
 	return f
 }
 
-// CloseError returns the code and the reason in a close frame's payload; the code is 1005 where there
-// is none.
+// CloseError returns the code and the reason in a close frame's payload. The code is 1005 if there is
+// none.
 func (f Frame) CloseError() hail.CloseError {
 	if len(f.Payload) < 2 {
 		return hail.CloseError{Code: hail.StatusNoStatusRcvd}
@@ -99,7 +99,7 @@ func (f Frame) String() string {
 	return fmt.Sprintf("%s, %s", s, clip(f.Payload))
 }
 
-// Bytes returns the frame as it goes over the wire. Frames that shall travel together are joined with
+// Bytes returns the frame's bytes on the wire. Join frames that are to travel together with
 // [slices.Concat].
 func (f Frame) Bytes() []byte {
 	b := []byte{byte(f.Opcode) & 0x0f}
@@ -140,13 +140,12 @@ func (f Frame) appendLength(b []byte) []byte {
 	panic(fmt.Sprintf("hailtest: Frame.LengthSize is %d, want 0, 2 or 8", f.LengthSize))
 }
 
-// violation is what a server did that RFC 6455 forbids.
+// violation is a server's breach of RFC 6455.
 type violation string
 
 func (v violation) Error() string { return "the server broke the protocol: " + string(v) }
 
-// readFrame reads one frame of a server. It refuses what no reader can make sense of: a mask and a
-// length that is not minimal.
+// readFrame reads one frame of a server. It fails on a mask and on a length that is not minimal.
 func readFrame(r *bufio.Reader) (Frame, error) {
 	var head [2]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -166,7 +165,7 @@ func readFrame(r *bufio.Reader) (Frame, error) {
 	if err != nil {
 		return f, err
 	}
-	// What arrives is what is allocated: a length alone costs nothing.
+	// The buffer grows with the bytes that arrive: a length alone costs nothing.
 	var payload bytes.Buffer
 	if _, err := io.CopyN(&payload, r, int64(n)); err != nil {
 		return f, unexpectedEOF(err)

@@ -1,6 +1,6 @@
 package hailtest
 
-// The gate: lets a peer stop reading its transport, or read it slowly, to the byte.
+// The gate: it lets a peer stop reading its transport, or read it slowly, exact to the byte.
 
 import (
 	"errors"
@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// gate is the client's end of a transport whose reads obey a pace. It sits below TLS, so that a stalled
+// gate is the client's end of a transport whose reads obey a pace. It sits below TLS, so a stalled
 // peer's socket really fills.
 type gate struct {
 	net.Conn
-	cond *sync.Cond // on mu; signals every change of what follows
+	cond *sync.Cond // on mu; signals every change of the fields below
 
 	// Guarded by mu.
 	mu     sync.Mutex
 	pace   pace
 	busy   bool // a Read of Conn is under way
-	kicks  int  // calls of set that want that Read to end; until none does, no other begins
+	kicks  int  // calls of set that want that Read to end; no other begins while there are any
 	closed bool
 }
 
 // pace says how a gate reads. The zero value reads freely.
 type pace struct {
 	stalled bool
-	bytes   int           // at most so many ...
-	every   time.Duration // ... so often
+	bytes   int           // at most this many ...
+	every   time.Duration // ... per interval
 }
 
 func newGate(conn net.Conn) *gate {
@@ -48,8 +48,8 @@ func (g *gate) Read(b []byte) (int, error) {
 	}
 }
 
-// enter waits until the pace allows a read and returns of how many bytes, at most n. A closed gate lets
-// everything in, to get Conn's error.
+// enter waits until the pace allows a read, and returns the number of bytes to read, at most n. A closed
+// gate allows all reads: they get Conn's error.
 func (g *gate) enter(n int) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -71,7 +71,7 @@ func (g *gate) enter(n int) int {
 	}
 }
 
-// waitLocked waits until it is time for p's next read, and reports false if the pace has changed before.
+// waitLocked waits until it is time for p's next read. It reports false if the pace changes before.
 func (g *gate) waitLocked(p pace) bool {
 	due := false
 	timer := time.AfterFunc(p.every, func() {
@@ -118,7 +118,7 @@ func (g *gate) set(p pace) {
 }
 
 func (g *gate) Close() error {
-	// In this order: who is let in by closed finds Conn closed.
+	// In this order: a read that closed lets pass finds Conn closed.
 	err := g.Conn.Close()
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -1,7 +1,7 @@
 package hailtest
 
-// The reading side of a peer: frames become messages, pings and the close are answered, breaches of the
-// protocol are kept.
+// The reading side of a peer: it turns frames into messages, answers pings and the close, and keeps
+// violations.
 
 import (
 	"bufio"
@@ -18,10 +18,10 @@ type inbox struct {
 	br      *bufio.Reader
 	deflate *deflate // nil: not negotiated
 
-	// Owned by whoever reads.
+	// Owned by the reader.
 	partial    hail.Message // the fragments so far
 	fragmented bool         // partial has begun
-	compressed bool         // partial is
+	compressed bool         // partial is compressed
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -35,8 +35,8 @@ func newInbox(br *bufio.Reader, d *deflate) *inbox {
 	return &inbox{br: br, deflate: d, changed: make(chan struct{})}
 }
 
-// readLoop reads until the connection ends and hands answer what a client has to send back: pongs and
-// one close. newPeer starts it, the end of the connection ends it, Peer.end waits.
+// readLoop reads until the connection ends and calls answer with the frames that a client has to send
+// back: pongs and one close. newPeer starts it, the end of the connection ends it, Peer.end waits.
 func (in *inbox) readLoop(answer func(Frame)) {
 	for {
 		f, err := readFrame(in.br)
@@ -57,7 +57,7 @@ func (in *inbox) readLoop(answer func(Frame)) {
 	}
 }
 
-// accept takes a frame in, or returns what is wrong with it.
+// accept handles a frame, or returns an error if it is illegal.
 func (in *inbox) accept(f Frame) error {
 	if in.closed != nil {
 		return violation(fmt.Sprintf("a frame after the close frame: %v", f))
@@ -134,8 +134,7 @@ func (in *inbox) update(change func()) {
 	in.changed = make(chan struct{})
 }
 
-// wait waits until done, which runs with mu held, reports true, and returns false if that takes longer
-// than the timeout.
+// wait waits until done, which runs with mu held, reports true. It returns false after the timeout.
 func (in *inbox) wait(timeout time.Duration, done func() bool) bool {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()

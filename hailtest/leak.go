@@ -1,6 +1,6 @@
 package hailtest
 
-// The leak check: goroutines that a test, or a package's tests, started and left behind.
+// The leak check: goroutines of a test, or of a package's tests, that still run after it.
 
 import (
 	"bytes"
@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// leakTimeout is how long goroutines may take to end after a test: whoever closes a connection need not
-// wait for the other side's goroutines.
+// leakTimeout is how long goroutines may still run after a test: closing a connection does not wait for
+// the goroutines of the other end.
 const leakTimeout = 5 * time.Second
 
-// leakLabel is the profiler label by which a test's goroutines are told from those of parallel tests.
+// leakLabel is the profiler label that distinguishes a test's goroutines from those of parallel tests.
 const leakLabel = "hailtest"
 
 // Main runs the package's tests and exits. If they passed but goroutines are still running 5 seconds
@@ -41,14 +41,14 @@ func Main(m interface{ Run() int }) {
 // NoLeaks fails the test if goroutines that it started are still running 5 seconds after its end, and
 // prints their stacks. Call it first, on the test's goroutine.
 //
-// Tests that run in parallel do not disturb it: it knows the test's goroutines by a label of
-// [runtime/pprof], which a goroutine inherits from the one that started it. It therefore misses those
-// that set labels of their own.
+// Tests that run in parallel do not disturb it: it identifies the test's goroutines by a label of
+// [runtime/pprof], which a goroutine inherits from the one that started it. It misses goroutines that set
+// labels of their own.
 func NoLeaks(tb TB) {
 	tb.Helper()
 	id := rand.Text()
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(leakLabel, id)))
-	// Cleanups run last in, first out: this one sees what all others have left.
+	// Cleanups run last in, first out: this one runs after all others.
 	tb.Cleanup(func() {
 		pprof.SetGoroutineLabels(context.Background())
 		label := fmt.Sprintf("%q:%q", leakLabel, id)
@@ -58,8 +58,8 @@ func NoLeaks(tb TB) {
 	})
 }
 
-// waitForNone waits until no goroutine matches, and returns the stacks of those that still do after the
-// timeout.
+// waitForNone waits until no goroutine matches, and returns the stacks of those that still match after
+// the timeout.
 func waitForNone(match func(string) bool) string {
 	limit := time.Now().Add(leakTimeout)
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
@@ -76,8 +76,8 @@ func waitForNone(match func(string) bool) string {
 	}
 }
 
-// goroutines returns the stacks of all goroutines with their labels, equal ones together, each with
-// their number in front.
+// goroutines returns the stacks of all goroutines with their labels. Equal ones are one entry that begins
+// with their number.
 func goroutines() []string {
 	var b bytes.Buffer
 	pprof.Lookup("goroutine").WriteTo(&b, 1)
@@ -87,8 +87,8 @@ func goroutines() []string {
 	return all
 }
 
-// ownOrRuntime reports whether a goroutine is the one that looks or one that the process, not a test,
-// has started.
+// ownOrRuntime reports whether a goroutine is the checking one, or was started by the process and not by
+// a test.
 func ownOrRuntime(g string) bool {
 	return strings.Contains(g, "hailtest.goroutines+") || strings.Contains(g, "os/signal.loop+")
 }

@@ -12,7 +12,7 @@ import (
 	"example.com/hail/hailtest"
 )
 
-// leakEnv makes TestMain leave a goroutine behind.
+// leakEnv makes TestMain leak a goroutine.
 const leakEnv = "HAILTEST_LEAK"
 
 func TestMainFailsOnLeak(t *testing.T) {
@@ -26,7 +26,7 @@ func TestMainFailsOnLeak(t *testing.T) {
 	}
 }
 
-// runLeak runs a part of these tests in a process that leaks; once, for it takes as long as Main waits.
+// runLeak runs some of these tests in a process that leaks. It runs once, because Main waits for its timeout.
 var runLeak = sync.OnceValues(func() ([]byte, error) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestFrameBytes$")
 	cmd.Env = append(os.Environ(), leakEnv+"=1")
@@ -35,7 +35,7 @@ var runLeak = sync.OnceValues(func() ([]byte, error) {
 
 func TestNoLeaks(t *testing.T) {
 	t.Parallel()
-	// In bubbles, where the wait for what does not end takes no time.
+	// In bubbles, so the wait for a goroutine that does not end takes no time.
 	t.Run("leak", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {

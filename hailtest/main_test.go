@@ -1,6 +1,6 @@
 package hailtest_test
 
-// What the package's tests share: the leak check, handlers on the engine alone, and a TB that records.
+// Helpers of the package's tests: the leak check, handlers on the engine alone, and a TB that records.
 
 import (
 	"bufio"
@@ -119,7 +119,7 @@ func (tb *fakeTB) Fatalf(format string, args ...any) {
 }
 
 // failures runs test on a goroutine of its own, as the testing package does, with its cleanups, and
-// returns what it failed with.
+// returns its failures.
 func failures(test func(tb hailtest.TB)) []string {
 	tb := &fakeTB{}
 	run := func(f func()) {

@@ -12,8 +12,8 @@ import (
 
 const defaultTimeout = 10 * time.Second
 
-// Option changes how [Dial], [DialURL], [Handshake] and [Exchange] connect. Of two that set the same
-// thing the last one holds.
+// Option changes how [Dial], [DialURL], [Handshake] and [Exchange] connect. If two options set the same
+// thing the last one counts.
 type Option func(*options)
 
 type options struct {
@@ -23,7 +23,7 @@ type options struct {
 	timeout    time.Duration
 	raw        bool
 	tcp        bool
-	wrap       func(net.Conn) net.Conn // nil: the server has its connections as they are
+	wrap       func(net.Conn) net.Conn // nil: the server's connections are not wrapped
 	tls        *tls.Config             // nil: no TLS, unless the URL says wss
 	remoteAddr *net.TCPAddr
 }
@@ -36,8 +36,8 @@ func newOptions(opts []Option) *options {
 	return o
 }
 
-// Header sets a header field of the handshake, also one that it would have anyway (Host, Upgrade,
-// Sec-WebSocket-Key, ...). An empty value leaves the field out.
+// Header sets a header field of the handshake, also one that every handshake has (Host, Upgrade,
+// Sec-WebSocket-Key, ...). An empty value removes the field.
 func Header(key, value string) Option {
 	return func(o *options) { o.header.Set(key, value) }
 }
@@ -50,14 +50,13 @@ func Subprotocols(names ...string) Option {
 	return Header("Sec-WebSocket-Protocol", strings.Join(names, ", "))
 }
 
-// Compression offers permessage-deflate (RFC 7692) as browsers do. Where the server accepts it, every
-// message that the peer sends is compressed. Default: not offered.
+// Compression offers permessage-deflate (RFC 7692) as browsers do. If the server accepts it, the peer
+// compresses every message it sends. Default: not offered.
 func Compression() Option {
 	return Header("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")
 }
 
-// EarlyData sends b in the same write as the handshake, as a client may whose first frame does not
-// depend on the answer.
+// EarlyData sends b in the same write as the handshake, before the response.
 func EarlyData(b []byte) Option {
 	return func(o *options) { o.early = b }
 }
@@ -68,21 +67,20 @@ func Raw() Option {
 	return func(o *options) { o.raw = true }
 }
 
-// Timeout bounds each wait of the peer: for a message, for a frame, for the close, for the server to
-// take what is written. Default: 10 seconds. In a [testing/synctest] bubble they are the bubble's
-// seconds.
+// Timeout bounds each wait of the peer: for a message, for a frame, for the close, and for the server to
+// read written bytes. Default: 10 seconds. In a [testing/synctest] bubble these are the bubble's seconds.
 func Timeout(d time.Duration) Option {
 	return func(o *options) { o.timeout = d }
 }
 
-// BufferSize bounds the bytes in flight in each direction: in memory exactly, over TCP as the system
-// rounds it. Default: 64 KiB in memory, the system's choice over TCP.
+// BufferSize bounds the bytes in flight in each direction: exactly in memory, rounded by the system over
+// TCP. Default: 64 KiB in memory, the system's choice over TCP.
 func BufferSize(bytes int) Option {
 	return func(o *options) { o.bufferSize = bytes }
 }
 
-// RemoteAddr sets the address that the server sees, "127.0.0.2:0" for example; over TCP it has to be
-// one of this machine's. Default: a port of 127.0.0.1. It panics if addr is not an IP address and a
+// RemoteAddr sets the address that the server sees, for example "127.0.0.2:0". Over TCP it has to be an
+// address of this machine. Default: a port of 127.0.0.1. It panics if addr is not an IP address and a
 // port.
 func RemoteAddr(addr string) Option {
 	a, err := net.ResolveTCPAddr("tcp", addr)
@@ -98,16 +96,17 @@ func TCP() Option {
 	return func(o *options) { o.tcp = true }
 }
 
-// Wrap has the server's listener accept what wrap makes of each connection, as one that counts bytes or limits
-// their rate does. hail serves what it does not know with a goroutine for each connection, TCP too.
+// Wrap makes the server's listener return wrap(conn) for each connection, for example to count bytes or limit
+// their rate. hail serves a connection of a type it does not know with a goroutine, over TCP too.
 func Wrap(wrap func(net.Conn) net.Conn) Option {
 	return func(o *options) { o.wrap = wrap }
 }
 
-// TLS speaks TLS, in memory too. [DialURL] does so where the URL says wss, and needs TLS only for its config.
+// TLS uses TLS, in memory too. [DialURL] uses TLS if the URL's scheme is wss, and needs this option only for
+// the config.
 //
-// A nil config, or one without RootCAs, trusts the server that [Dial] starts; in DialURL it trusts the system's
-// roots.
+// A nil config, or one without RootCAs, trusts the server that [Dial] starts. In DialURL it trusts the
+// system's roots.
 func TLS(config *tls.Config) Option {
 	if config == nil {
 		config = &tls.Config{}

@@ -1,6 +1,6 @@
 package hailtest
 
-// The writing side of a peer: one writer at a time, and answers that never hold up the reader.
+// The writing side of a peer: one writer at a time, and answers that never delay the reader.
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ var errVanished = errors.New("the peer has vanished")
 // outbox writes to a peer's connection.
 type outbox struct {
 	conn      net.Conn
-	turn      chan struct{} // held by who writes
+	turn      chan struct{} // held by the writer
 	sentClose bool          // guarded by turn
 	vanished  atomic.Bool
 	answers   chan Frame // the latest answer that waits to be written
@@ -25,7 +25,7 @@ func newOutbox(conn net.Conn) *outbox {
 	return &outbox{conn: conn, turn: make(chan struct{}, 1), answers: make(chan Frame, 1)}
 }
 
-// write writes b whole. It waits for its turn and then for the server, each at most the timeout; 0
+// write writes all of b. It waits for its turn and then for the server, each for at most the timeout; 0
 // means for ever.
 func (out *outbox) write(b []byte, timeout time.Duration) error {
 	if !out.acquire(timeout) {
@@ -54,7 +54,7 @@ func (out *outbox) writeInTurn(b []byte, timeout time.Duration) error {
 		deadline = time.Now().Add(timeout)
 	}
 	out.conn.SetWriteDeadline(deadline)
-	// In this order, for vanish sets the flag first and the deadline then.
+	// In this order, because vanish sets the flag first and the deadline then.
 	if out.vanished.Load() {
 		return errVanished
 	}
@@ -79,7 +79,7 @@ func (out *outbox) acquire(timeout time.Duration) bool {
 
 func (out *outbox) release() { <-out.turn }
 
-// vanish ends every write: when it returns none is under way and none follows.
+// vanish ends every write: after it returns none is under way and none follows.
 func (out *outbox) vanish() {
 	out.vanished.Store(true)
 	out.conn.SetWriteDeadline(time.Unix(1, 0))
@@ -87,7 +87,7 @@ func (out *outbox) vanish() {
 	out.release()
 }
 
-// answer leaves f to be written and drops an older answer that still waits: only the last ping needs a
+// answer queues f for answerLoop and drops an older answer that still waits: only the last ping needs a
 // pong (RFC 6455, section 5.5.3). Only the read loop calls it.
 func (out *outbox) answer(f Frame) {
 	select {
@@ -97,8 +97,8 @@ func (out *outbox) answer(f Frame) {
 	out.answers <- f
 }
 
-// answerLoop writes answers, so that a server which does not read holds up no reader. newPeer starts
-// it, the end of the read loop ends it, Peer.end waits.
+// answerLoop writes answers, so a server that does not read cannot delay the reader. newPeer starts it,
+// the end of the read loop ends it, Peer.end waits.
 func (out *outbox) answerLoop() {
 	for f := range out.answers {
 		if f.Opcode == OpClose {

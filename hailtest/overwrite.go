@@ -5,7 +5,7 @@ package hailtest
 import "example.com/hail"
 
 // Overwrite returns h with an OnMessage that overwrites m.Data with 0xAA after h's has returned. A
-// callback that keeps the bytes although [hail.Options] ReuseBuffers is set then keeps garbage, and a
+// callback that wrongly keeps the bytes while [hail.Options] ReuseBuffers is set then keeps garbage, so a
 // test that compares them fails every time. A nil OnMessage stays nil.
 //
 // Without ReuseBuffers the callback may keep m.Data, and Overwrite would break it.

@@ -47,7 +47,7 @@ func TestOverwriteKeepsTheRest(t *testing.T) {
 	}
 }
 
-// TestOverwriteInAServer has a callback keep what it must not: with ReuseBuffers it keeps garbage.
+// TestOverwriteInAServer has a callback keep bytes that it may not keep: with ReuseBuffers they are garbage.
 func TestOverwriteInAServer(t *testing.T) {
 	t.Parallel()
 	var kept [][]byte

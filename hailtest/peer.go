@@ -1,6 +1,6 @@
 package hailtest
 
-// The peer: the client's side of a WebSocket connection, well-behaved until the test says otherwise.
+// The peer: the client's end of a WebSocket connection, which obeys the protocol unless the test says otherwise.
 
 import (
 	"errors"
@@ -19,12 +19,12 @@ import (
 //
 // It reads all the time: it answers pings and the close, and queues messages for [Peer.Receive]. A
 // server that breaks the protocol (a masked frame, a reserved bit, text that is not UTF-8, a frame
-// after the close, ...) fails the test, at the latest in the cleanup. With the option [Raw] it does
+// after the close, ...) fails the test, in the cleanup at the latest. With the option [Raw] it does
 // none of this, and the test reads frames.
 //
-// Methods that wait do so for at most the [Timeout]. What goes wrong fails the test with Fatalf, so a
-// Peer belongs to the test's goroutine (Fatalf ends the goroutine it is called on); apart from that its
-// methods may be called from any goroutine.
+// Methods that wait do so for at most the [Timeout]. A failure ends the test with Fatalf, which ends the
+// goroutine it is called on, so a Peer belongs to the test's goroutine. Apart from that its methods may be
+// called from any goroutine.
 type Peer struct {
 	// Response is the server's answer to the handshake.
 	Response *http.Response
@@ -60,8 +60,8 @@ func newPeer(tb TB, w *wire, resp *http.Response, d *deflate, o *options) *Peer 
 	return p
 }
 
-// Send sends m in one frame, compressed where that was negotiated. It fails the test if the connection
-// is over.
+// Send sends m in one frame, compressed if that was negotiated. It fails the test if the connection is
+// closed.
 func (p *Peer) Send(m hail.Message) {
 	p.tb.Helper()
 	f := Frame{Fin: true, Opcode: Opcode(m.Type), Payload: m.Data}
@@ -76,8 +76,7 @@ func (p *Peer) Send(m hail.Message) {
 	}
 }
 
-// Receive returns the next message, in the order of arrival. It fails the test if the connection ends
-// instead.
+// Receive returns the next message, in order of arrival. It fails the test if the connection ends instead.
 func (p *Peer) Receive() hail.Message {
 	p.tb.Helper()
 	p.mustNotBeRaw("Receive")
@@ -95,8 +94,8 @@ func (p *Peer) Receive() hail.Message {
 	return m
 }
 
-// Pending returns how many messages wait to be received. It does not wait for any: in a
-// [testing/synctest] bubble call synctest.Wait before it, and 0 means that the server has sent nothing.
+// Pending returns how many messages wait to be received. It does not wait for any. In a
+// [testing/synctest] bubble, 0 after synctest.Wait means that the server has sent nothing.
 func (p *Peer) Pending() int {
 	p.in.mu.Lock()
 	defer p.in.mu.Unlock()
@@ -113,10 +112,10 @@ func (p *Peer) Close(code hail.StatusCode, reason string) hail.CloseError {
 	return p.WaitClose()
 }
 
-// WaitClose waits until the connection is over: the server has sent its close frame and closed the
-// connection, or just the latter. It returns the code and the reason of the close frame, code 1006
-// where none came. It fails the test if the connection stays open. Messages that came before can still
-// be received; a Raw peer drops every frame but the close.
+// WaitClose waits until the server has closed the connection, with or without a close frame. It returns
+// the code and the reason of the close frame, or code 1006 if none came. It fails the test if the
+// connection stays open. Messages that came before can still be received. A Raw peer drops every frame
+// except the close.
 func (p *Peer) WaitClose() hail.CloseError {
 	p.tb.Helper()
 	if p.raw {
@@ -138,7 +137,7 @@ func (p *Peer) WaitClose() hail.CloseError {
 }
 
 // ReadFrame returns the next frame of a [Raw] peer. It fails the test if none comes, and if the frame
-// is masked or its length is not in the fewest bytes; everything else is the test's to judge.
+// is masked or its length is not in the fewest bytes. The test checks everything else.
 func (p *Peer) ReadFrame() Frame {
 	p.tb.Helper()
 	if !p.raw {
@@ -151,9 +150,9 @@ func (p *Peer) ReadFrame() Frame {
 	return f
 }
 
-// Write sends b as it stands, most often the bytes of a [Frame]. It fails the test if the server takes
-// too long to read. If the server has closed the connection the bytes are lost, as they are on a
-// network: what the server did is seen by Receive and WaitClose.
+// Write sends b as it is, for example the bytes of a [Frame]. It fails the test if the server does not
+// read them in time. If the server has closed the connection the bytes are lost, as on a network: use
+// Receive and WaitClose to see what the server did.
 func (p *Peer) Write(b []byte) {
 	p.tb.Helper()
 	err := p.out.write(b, p.timeout)
@@ -162,10 +161,10 @@ func (p *Peer) Write(b []byte) {
 	}
 }
 
-// WriteSplit sends b in pieces of the given sizes, of which the last holds for all that is left:
-// WriteSplit(b, 1) sends byte by byte.
+// WriteSplit sends b in pieces of the given sizes. The last size repeats for the rest: WriteSplit(b, 1)
+// sends byte by byte.
 //
-// In memory the server has read each piece before the next is sent. Over TCP the pieces only are
+// In memory the server has read each piece before the next is sent. Over TCP the pieces are only
 // separate writes.
 func (p *Peer) WriteSplit(b []byte, sizes ...int) {
 	p.tb.Helper()
@@ -185,23 +184,23 @@ func (p *Peer) WriteSplit(b []byte, sizes ...int) {
 	}
 }
 
-// Stall stops reading. When it returns nothing is read any more: the server's writes fill the buffers
-// between, and then wait.
+// Stall stops reading. Nothing is read after it returns: the server's writes fill the buffers, and then
+// wait.
 func (p *Peer) Stall() {
 	p.tb.Helper()
 	p.mustNotBeRaw("Stall")
 	p.wire.gate.set(pace{stalled: true})
 }
 
-// Resume ends Stall and ReadSlowly.
+// Resume ends a Stall or ReadSlowly.
 func (p *Peer) Resume() {
 	p.tb.Helper()
 	p.mustNotBeRaw("Resume")
 	p.wire.gate.set(pace{})
 }
 
-// ReadSlowly reads at most so many bytes so often from now on. Bytes are those on the wire, TLS and
-// frame headers included.
+// ReadSlowly reads at most the given number of bytes per interval from now on. Bytes are those on the
+// wire, with TLS and frame headers.
 func (p *Peer) ReadSlowly(bytes int, every time.Duration) {
 	p.tb.Helper()
 	p.mustNotBeRaw("ReadSlowly")
@@ -211,14 +210,14 @@ func (p *Peer) ReadSlowly(bytes int, every time.Duration) {
 	p.wire.gate.set(pace{bytes: bytes, every: every})
 }
 
-// Vanish takes the peer off the network: it never reads or writes again, and the server is told
-// nothing. The connection is given back in the cleanup.
+// Vanish removes the peer from the network: it never reads or writes again, and the server gets no
+// sign of that. The cleanup closes the connection.
 func (p *Peer) Vanish() {
 	p.wire.gate.set(pace{stalled: true})
 	p.out.vanish()
 }
 
-// Reset ends the connection with an RST: what is on its way is lost, in both directions.
+// Reset ends the connection with an RST. Bytes on their way are lost, in both directions.
 func (p *Peer) Reset() {
 	switch t := p.wire.transport.(type) {
 	case *PipeConn:
@@ -229,7 +228,7 @@ func (p *Peer) Reset() {
 	p.wire.gate.Close()
 }
 
-// CloseWrite ends the outgoing direction with a FIN and no close frame, as a process does that dies.
+// CloseWrite half-closes the connection: it sends a FIN and no close frame, as a dying process does.
 // Over TLS it also sends close_notify.
 func (p *Peer) CloseWrite() {
 	type closeWriter interface{ CloseWrite() error }
@@ -239,12 +238,12 @@ func (p *Peer) CloseWrite() {
 	p.wire.transport.(closeWriter).CloseWrite()
 }
 
-// NetConn returns the connection below TLS: a *[PipeConn], or a *[net.TCPConn]. Its reads and its
-// deadlines are the peer's.
+// NetConn returns the connection below TLS: a *[PipeConn], or a *[net.TCPConn]. The peer reads from it and
+// sets its deadlines.
 func (p *Peer) NetConn() net.Conn { return p.wire.transport }
 
-// end ends the connection and the loops. A server whose client goes away without a word may call that
-// an error, so the close frame of a page that is left goes first, where there is room for it.
+// end ends the connection and the loops. A server may report a client that goes away without a close
+// frame as an error, so end sends the close frame of a page that is left, if there is room for it.
 func (p *Peer) end() {
 	p.tb.Helper()
 	if !p.raw && p.over() == "" {
@@ -288,7 +287,7 @@ func (p *Peer) mustNotBeRaw(method string) {
 	}
 }
 
-// over says why nothing can be sent any more, "" where something can.
+// over says why nothing can be sent any more, or returns "" if the connection is open.
 func (p *Peer) over() string {
 	p.in.mu.Lock()
 	open := p.in.closed == nil && p.in.err == nil
@@ -299,7 +298,7 @@ func (p *Peer) over() string {
 	return p.state()
 }
 
-// state says how the connection stands, for a failure's message.
+// state describes the connection for a failure's message.
 func (p *Peer) state() string {
 	p.in.mu.Lock()
 	defer p.in.mu.Unlock()

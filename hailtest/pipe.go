@@ -1,6 +1,6 @@
 package hailtest
 
-// The pipe: a full-duplex connection in memory, with bounded buffers, that behaves as TCP does.
+// The pipe: a full-duplex connection in memory, with bounded buffers, that behaves like TCP.
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ const defaultBufferSize = 64 << 10
 // Pipe returns the two ends of a connection in memory.
 //
 // Each direction buffers up to size bytes; size <= 0 means 64 KiB. A Read blocks while its direction is
-// empty, a Write while it is full. Every wait is on a [sync.Cond] or a timer, so a pipe made in a
+// empty, and a Write while it is full. Every wait is on a [sync.Cond] or a timer, so a pipe made in a
 // [testing/synctest] bubble blocks durably and its deadlines follow the bubble's clock.
 func Pipe(size int) (client, server *PipeConn) {
 	return pipe(size,
@@ -45,20 +45,20 @@ type PipeConn struct {
 	local, remote net.Addr
 }
 
-// Read reads what is buffered, up to len(b) bytes, and waits while nothing is.
+// Read reads buffered bytes, up to len(b), and waits while there are none.
 func (c *PipeConn) Read(b []byte) (int, error) {
 	n, err := c.in.read(b)
 	return n, c.opError("read", err)
 }
 
 // Write writes b and waits while the buffer is full. At a deadline or a close it returns how many bytes
-// got in.
+// were buffered.
 func (c *PipeConn) Write(b []byte) (int, error) {
 	n, err := c.out.write(b)
 	return n, c.opError("write", err)
 }
 
-// Close closes both directions. The other end reads what is buffered and then io.EOF; its writes fail
+// Close closes both directions. The other end reads the buffered bytes and then io.EOF; its writes fail
 // with EPIPE.
 func (c *PipeConn) Close() error {
 	errOut := c.out.closeWrite()
@@ -66,14 +66,13 @@ func (c *PipeConn) Close() error {
 	return c.opError("close", errors.Join(errIn, errOut))
 }
 
-// CloseWrite ends the outgoing direction: the other end reads what is buffered and then io.EOF. Reading
-// goes on.
+// CloseWrite half-closes: the other end reads the buffered bytes and then io.EOF. This end can still read.
 func (c *PipeConn) CloseWrite() error {
 	return c.opError("close", c.out.closeWrite())
 }
 
-// Reset closes both directions at once, as an RST does: what is buffered is lost, and the other end's
-// reads and writes, waiting ones included, fail with ECONNRESET.
+// Reset closes both directions at once, as an RST does. Buffered bytes are lost. The other end's reads
+// and writes fail with ECONNRESET, waiting ones too.
 func (c *PipeConn) Reset() error {
 	for _, h := range c.both {
 		h.mu.Lock()
@@ -124,21 +123,21 @@ func (c *PipeConn) opError(op string, err error) error {
 // half is one direction of a pipe.
 type half struct {
 	size int
-	cond *sync.Cond // on mu; signals every change of what follows
+	cond *sync.Cond // on mu; signals every change of the fields below
 
 	// Guarded by mu.
 	mu            sync.Mutex
 	buf           bytes.Buffer
 	writing       bool // a write is under way; others wait for their turn
-	writeClosed   bool // by the writer: EOF follows what is buffered
+	writeClosed   bool // by the writer: EOF follows the buffered bytes
 	readClosed    bool // by the reader: writes fail
 	wasReset      bool
 	readDeadline  *deadline
 	writeDeadline *deadline
 }
 
-// deadline is one setting of a deadline. Each setting has its own, so that a timer that was stopped too
-// late expires nothing new.
+// deadline is one setting of a deadline. Each setting has its own, so a timer that was stopped too late
+// does not expire a newer setting.
 type deadline struct {
 	timer   *time.Timer
 	expired bool
@@ -220,8 +219,8 @@ func (h *half) writableLocked() error {
 	return nil
 }
 
-// waitConsumed waits until the reader has taken all that was written or will take no more, and reports
-// whether that came within d.
+// waitConsumed waits until the reader has read all bytes or will read no more, and reports whether that
+// came within d.
 func (h *half) waitConsumed(d time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

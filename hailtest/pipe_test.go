@@ -1,6 +1,6 @@
 package hailtest_test
 
-// The pipe against what a net.Conn promises, in the spirit of golang.org/x/net/nettest, and against TCP.
+// The pipe against the promises of a net.Conn, in the spirit of golang.org/x/net/nettest, and against TCP.
 
 import (
 	"bytes"
@@ -200,8 +200,8 @@ func TestPipeWriteDeadlineKeepsProgress(t *testing.T) {
 	})
 }
 
-// TestPipeEnds says what both ends' calls return once the client has ended the pipe: calls that waited,
-// and calls that come after.
+// TestPipeEnds checks the results of both ends' calls after the client has ended the pipe: of calls that
+// waited, and of later calls.
 func TestPipeEnds(t *testing.T) {
 	t.Parallel()
 	const open = "open" // the call waits on
@@ -283,8 +283,8 @@ func TestPipeResetIsAtOnce(t *testing.T) {
 	}
 }
 
-// pipeCall returns the client's end of a pipe on which the call has to wait, and what starts the call
-// on a goroutine of its own.
+// pipeCall returns the client's end of a pipe on which the call has to wait, and a function that starts
+// the call on a goroutine of its own.
 func pipeCall(call string) (client *hailtest.PipeConn, start func(*error)) {
 	client, server := hailtest.Pipe(1)
 	end := map[string]*hailtest.PipeConn{"client": client, "server": server}[call[:6]]

@@ -69,11 +69,11 @@ func (s *server) dial(ctx context.Context, o *options) (net.Conn, error) {
 }
 
 // stop closes the listener and waits until the handler has returned, or reports false after the timeout.
-// The client has closed its connection before, so that a handler that reads comes to its end.
+// The client has closed its connection before, so a handler that reads returns.
 func (s *server) stop(timeout time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	// Shutdown waits for every connection that is not hijacked, so that no handler starts after it.
+	// Shutdown waits for every connection that is not hijacked, so no handler starts after it.
 	err := s.http.Shutdown(ctx)
 	<-s.serving
 	if err != nil {
@@ -158,7 +158,7 @@ func (l *memListener) Addr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}
 }
 
-// tcpListener sets the buffers of what it accepts.
+// tcpListener sets the buffers of the connections it accepts.
 type tcpListener struct {
 	*net.TCPListener
 	bufferSize int
@@ -173,7 +173,7 @@ func (l *tcpListener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// wrapListener wraps what it accepts.
+// wrapListener wraps the connections it accepts.
 type wrapListener struct {
 	net.Listener
 	wrap func(net.Conn) net.Conn
@@ -187,7 +187,7 @@ func (l wrapListener) Accept() (net.Conn, error) {
 	return l.wrap(conn), nil
 }
 
-// newCertificate returns a self-signed certificate for serverName, valid at any time, also the one in a
+// newCertificate returns a self-signed certificate for serverName, valid at any time, also at that of a
 // synctest bubble.
 func newCertificate() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
