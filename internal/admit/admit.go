@@ -1,5 +1,5 @@
-// Package admit turns a request into a refusal or a place: the handshake's legality, its origin, and the limits on
-// connections. It opens no connection, logs nothing and counts nothing except the places.
+// Package admit decides whether a request may become a connection: it checks the handshake, the origin, and the limits on
+// connections. It opens no connection, logs nothing, and counts nothing except connections.
 package admit
 
 import (
@@ -16,7 +16,7 @@ type Rules struct {
 	subprotocols []string
 }
 
-// NewRules reads Options.Origins and Options.Subprotocols. Its error names the option that is malformed, and how.
+// NewRules reads Options.Origins and Options.Subprotocols. Its error names the malformed option and what is wrong with it.
 func NewRules(origins, subprotocols []string) (*Rules, error) {
 	rules := &Rules{subprotocols: slices.Clone(subprotocols)}
 	for i, s := range origins {
@@ -34,12 +34,12 @@ func NewRules(origins, subprotocols []string) (*Rules, error) {
 	return rules, nil
 }
 
-// Refusal is the answer to a request that is not upgraded.
+// Refusal is the response to a request that is not upgraded.
 type Refusal struct {
 	Status int
 	Text   string      // for the client: a sentence without anything internal
 	Detail string      // for the log
-	Header http.Header // besides the usual
+	Header http.Header // additional fields
 }
 
 // refuse returns a Refusal whose detail is its text.
@@ -62,7 +62,7 @@ func (f *Refusal) Write(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, f.Text, f.Status)
 }
 
-// Clip keeps a stranger's text short enough for a log line.
+// Clip shortens text from a client to fit into a log line.
 func Clip(s string) string {
 	const most = 200
 	if len(s) > most {

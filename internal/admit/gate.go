@@ -13,14 +13,14 @@ import (
 	"sync"
 )
 
-// Gate counts the connections that are in, from before the handshake until after OnClose.
+// Gate counts connections, each from before the handshake until after OnClose.
 // Its methods may be called from any goroutine.
 type Gate struct {
 	// Immutable. 0 or less: no limit.
 	maxConns      int
 	maxConnsPerIP int
 
-	emptied chan struct{} // closed once the gate is closed and nobody is in
+	emptied chan struct{} // closed once the gate is closed and its count is 0
 
 	mu      sync.Mutex
 	closed  bool
@@ -28,7 +28,7 @@ type Gate struct {
 	perAddr map[string]int // only if there is a limit for each address
 }
 
-// NewGate returns a gate with the limits Options.MaxConns and Options.MaxConnsPerIP. A limit of 0 or less is none.
+// NewGate returns a gate with the limits Options.MaxConns and Options.MaxConnsPerIP. 0 or less is no limit.
 func NewGate(maxConns, maxConnsPerIP int) *Gate {
 	return &Gate{
 		maxConns:      maxConns,
@@ -47,7 +47,7 @@ func (g *Gate) Addr(remote string) string {
 	return clientAddr(remote)
 }
 
-// Enter lets a connection from addr in and returns nil, or returns why not. addr is one that Addr returned.
+// Enter counts a connection from addr and returns nil, or returns the refusal. addr was returned by Addr.
 func (g *Gate) Enter(addr string) *Refusal {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -68,7 +68,7 @@ func (g *Gate) Enter(addr string) *Refusal {
 	return nil
 }
 
-// Leave gives a place back. It is called once for each Enter that returned nil, with the same addr.
+// Leave counts a connection out. It is called once for each Enter that returned nil, with the same addr.
 func (g *Gate) Leave(addr string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -79,11 +79,11 @@ func (g *Gate) Leave(addr string) {
 		delete(g.perAddr, addr)
 	}
 	if g.closed && g.in == 0 {
-		close(g.emptied) // nobody enters any more, so this is the last to leave
+		close(g.emptied) // nothing enters a closed gate, so this is the last to leave
 	}
 }
 
-// Close lets nobody in any more. It may be called more than once.
+// Close makes every later Enter return a refusal. It may be called more than once.
 func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,21 +93,21 @@ func (g *Gate) Close() {
 	g.closed = true
 }
 
-// Empty returns a channel that is closed once the gate is closed and nobody is in.
+// Empty returns a channel that is closed once the gate is closed and its count is 0.
 func (g *Gate) Empty() <-chan struct{} { return g.emptied }
 
-// Len returns how many are in.
+// Len returns the number of connections.
 func (g *Gate) Len() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.in
 }
 
-// clientAddr returns the client's address, of IPv6 its /64: one client has that many.
+// clientAddr returns the client's address. Of an IPv6 address it returns the /64, because one client has all of it.
 func clientAddr(remote string) string {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
-		// Middleware that knows the client behind a proxy may leave the port out.
+		// Middleware that sets the address of a client behind a proxy may omit the port.
 		host = strings.Trim(remote, "[]")
 	}
 	addr, err := netip.ParseAddr(host)
@@ -117,7 +117,7 @@ func clientAddr(remote string) string {
 	if addr = addr.Unmap(); addr.Is4() {
 		return addr.String()
 	}
-	prefix, _ := addr.WithZone("").Prefix(64) // an IPv6 address has this many bits
+	prefix, _ := addr.WithZone("").Prefix(64) // an IPv6 address has more than 64 bits, so there is no error
 	return prefix.String()
 }
 

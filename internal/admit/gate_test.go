@@ -13,7 +13,7 @@ import (
 	"example.com/hail/internal/admit"
 )
 
-// enter enters and checks the answer; 0 is none.
+// enter enters and checks the refusal's status; 0 is no refusal.
 func enter(t *testing.T, g *admit.Gate, addr string, want int) {
 	t.Helper()
 	refusal := g.Enter(addr)
@@ -62,7 +62,7 @@ func TestGateLimits(t *testing.T) {
 	enter(t, g, "a", http.StatusTooManyRequests)
 	enter(t, g, "b", 0)
 	enter(t, g, "c", http.StatusServiceUnavailable)
-	enter(t, g, "a", http.StatusServiceUnavailable) // the whole server's limit is told first
+	enter(t, g, "a", http.StatusServiceUnavailable) // the whole server's limit is checked first
 	g.Leave("b")
 	enter(t, g, "a", http.StatusTooManyRequests)
 	g.Leave("a")
@@ -115,7 +115,7 @@ func TestGateClose(t *testing.T) {
 	}
 }
 
-// TestGateFromManyGoroutines holds the limits while goroutines enter and leave, and one closes the gate meanwhile.
+// TestGateFromManyGoroutines checks the limits while goroutines enter and leave, and one closes the gate meanwhile.
 func TestGateFromManyGoroutines(t *testing.T) {
 	t.Parallel()
 	const goroutines, most, mostEach = 16, 5, 2

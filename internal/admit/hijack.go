@@ -1,6 +1,6 @@
 package admit
 
-// ResponseWriters that keep their connection.
+// ResponseWriters that cannot be hijacked.
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-// NotHijackable returns the answer to a request whose ResponseWriter keeps its connection, with the error of its Hijack.
+// NotHijackable returns the refusal of a request whose ResponseWriter cannot be hijacked. err is Hijack's error.
 func NotHijackable(w http.ResponseWriter, err error) *Refusal {
 	hint := "middleware in front hides http.Hijacker: give its ResponseWriter an Unwrap method, or mount hail outside it"
 	if !errors.Is(err, http.ErrNotSupported) {
@@ -19,7 +19,7 @@ func NotHijackable(w http.ResponseWriter, err error) *Refusal {
 	return refusal
 }
 
-// writerName names the ResponseWriter that is in the way: the first that has a
+// writerName names the ResponseWriter that prevents it: the first that has a
 // Hijack of its own, or the innermost that can be reached.
 func writerName(w http.ResponseWriter) string {
 	for {

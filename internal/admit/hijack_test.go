@@ -1,6 +1,6 @@
 package admit_test
 
-// ResponseWriters that keep their connection, and the log's words for them.
+// ResponseWriters that cannot be hijacked, and their names in the log.
 
 import (
 	"bufio"

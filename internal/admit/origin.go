@@ -1,6 +1,6 @@
 package admit
 
-// Which pages may connect (RFC 6455 section 10.2, RFC 6454).
+// The check of a page's origin (RFC 6455 section 10.2, RFC 6454).
 
 import (
 	"cmp"
@@ -11,14 +11,14 @@ import (
 	"unicode"
 )
 
-// origin is an origin in its parts, in lower case; the port is the scheme's own if none is given.
+// origin is a parsed origin, in lower case. The port is the scheme's default if none is given.
 type origin struct{ scheme, host, port string }
 
 const letters = "abcdefghijklmnopqrstuvwxyz"
 
 var defaultPorts = map[string]string{"http": "80", "https": "443", "ws": "80", "wss": "443"}
 
-// parseOrigin reads an origin as browsers write it: scheme, host and port, and nothing else.
+// parseOrigin reads an origin as browsers write it: scheme, host and port only.
 func parseOrigin(s string) (origin, bool) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || scheme == "" || strings.ContainsFunc(s, notASCII) {
@@ -32,11 +32,11 @@ func parseOrigin(s string) (origin, bool) {
 	return origin{scheme, host, cmp.Or(port, defaultPorts[scheme])}, ok
 }
 
-// notASCII finds runes that no browser sends; some would become ASCII in lower case.
+// notASCII matches runes that no browser sends. Some would become ASCII in lower case.
 func notASCII(r rune) bool { return r > unicode.MaxASCII }
 
-// splitHost splits a host and its optional port, in lower case, and reports whether they are
-// spelled as a browser or a pattern may.
+// splitHost splits a host and its optional port, in lower case. It reports whether a browser or a
+// pattern may spell them so.
 func splitHost(s string) (host, port string, ok bool) {
 	if strings.ContainsFunc(s, notASCII) {
 		return "", "", false
@@ -56,7 +56,7 @@ func splitHost(s string) (host, port string, ok bool) {
 	return host, port, host != "" && strings.Trim(host, letters+"0123456789-._*") == ""
 }
 
-// pattern is one of Options.Origins in its parts. An empty scheme matches any.
+// pattern is one parsed element of Options.Origins. An empty scheme matches any.
 type pattern struct {
 	origin
 	all, null bool
@@ -92,7 +92,7 @@ func (p pattern) matches(o origin) bool {
 		(port == "*" || port == o.port) && matchHost(p.host, o.host)
 }
 
-// matchHost matches an asterisk with any run of characters. An IPv6 address has no pattern.
+// matchHost reports whether a pattern matches a host. An asterisk matches any run of characters. An IPv6 address is compared as it is.
 func matchHost(pattern, host string) bool {
 	if strings.HasPrefix(pattern, "[") {
 		return pattern == host

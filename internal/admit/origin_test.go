@@ -1,6 +1,6 @@
 package admit_test
 
-// Which pages may connect: patterns, and what is malformed.
+// Origins: patterns, and malformed ones.
 
 import (
 	"net/http"
@@ -12,7 +12,7 @@ import (
 	"example.com/hail/internal/admit"
 )
 
-// allows reports whether rules let a request with these Origin headers in.
+// allows reports whether rules accept a request with these Origin headers.
 func allows(t *testing.T, rules *admit.Rules, host string, origins ...string) bool {
 	t.Helper()
 	r := handshake()
@@ -112,12 +112,12 @@ func TestNewRulesNamesTheOption(t *testing.T) {
 	}
 }
 
-// TestLongOriginIsLinear gives a match whose time grew with the square of the origin's length hours of work.
+// TestLongOriginIsLinear uses an origin so long that a match in quadratic time would run for hours.
 func TestLongOriginIsLinear(t *testing.T) {
 	t.Parallel()
 	rules := newRules(t, []string{"*a*a*a*b", "https://*.a*.*a.example", "aa*aa*aa", "*-*-*"}, nil)
 	done := make(chan struct{})
-	go func() { // ends when the checks have
+	go func() { // ends with the checks
 		defer close(done)
 		for _, part := range []string{"a", "a.", "a-a.", "[:", "ä"} {
 			origin := "https://" + strings.Repeat(part, 1<<20/len(part))
@@ -173,7 +173,7 @@ func hostOf(s string) string {
 	}
 	u, err := url.Parse("x://" + s)
 	if err != nil {
-		return strings.ToLower(s) // an IPv6 address that net/url does not know is compared as it is spelled
+		return strings.ToLower(s) // an IPv6 address that net/url rejects is compared as it is spelled
 	}
 	return strings.ToLower(u.Hostname())
 }

@@ -1,6 +1,6 @@
 package admit
 
-// Requests that do not become a connection (RFC 6455 section 4.2.1).
+// The check of a request's handshake (RFC 6455 section 4.2.1).
 
 import (
 	"encoding/base64"
@@ -39,7 +39,7 @@ func (rules *Rules) Subprotocol(r *http.Request) string {
 	for _, v := range r.Header["Sec-Websocket-Protocol"] {
 		for offered := range strings.SplitSeq(v, ",") {
 			if i := slices.Index(rules.subprotocols, textproto.TrimString(offered)); i >= 0 {
-				return rules.subprotocols[i] // not a part of the header, which would stay with the connection
+				return rules.subprotocols[i] // not a substring of the header, which the connection would keep in memory
 			}
 		}
 	}
@@ -67,7 +67,7 @@ func checkRequest(r *http.Request) *Refusal {
 	return nil
 }
 
-// checkHeaders checks the headers that are the handshake's own.
+// checkHeaders checks the handshake's own headers.
 func checkHeaders(r *http.Request) *Refusal {
 	if v := r.Header["Sec-Websocket-Version"]; len(v) != 1 || v[0] != "13" {
 		refusal := upgradeRequired("only version 13 of the WebSocket protocol is spoken here")
@@ -111,7 +111,7 @@ func isTarget(s string) bool {
 
 func isKey(s string) bool {
 	key, err := base64.StdEncoding.DecodeString(s)
-	// The decoder skips line breaks, so the text has a length too.
+	// The decoder skips line breaks, so the length of the text is checked too.
 	return err == nil && len(key) == 16 && len(s) == base64.StdEncoding.EncodedLen(16)
 }
 

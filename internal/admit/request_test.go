@@ -1,6 +1,6 @@
 package admit_test
 
-// Requests that are refused, each for one thing that is wrong.
+// Requests that are refused, each for one fault.
 
 import (
 	"crypto/tls"
@@ -58,7 +58,7 @@ func TestCheckRefuses(t *testing.T) {
 		name   string
 		change func(*http.Request)
 		status int
-		text   string // a part of it
+		text   string // a part of the refusal's text
 	}{
 		{"HTTP/2", func(r *http.Request) { r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0 }, 505, "HTTP/2.0"},
 		{"HTTP/1.0", func(r *http.Request) { r.Proto, r.ProtoMinor = "HTTP/1.0", 0 }, 505, "HTTP/1.0"},
@@ -99,7 +99,7 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
-// checkRefusal checks a refusal's status, and that its text has a part.
+// checkRefusal checks a refusal's status, and that its Text contains text.
 func checkRefusal(t *testing.T, got *admit.Refusal, status int, text string) {
 	t.Helper()
 	if got == nil {

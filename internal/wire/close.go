@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Close codes that wire itself has to know.
+// Close codes that this package treats specially.
 const (
 	NoStatus = 1005 // stands for a close frame without a code; never sent
 
@@ -41,7 +41,7 @@ func ValidCode(code int) bool {
 }
 
 // CutReason makes s fit for a close frame: valid UTF-8, and cut at a character's
-// boundary where it is longer than [MaxReason].
+// boundary if it is longer than [MaxReason].
 func CutReason(s string) string {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "?")

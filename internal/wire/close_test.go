@@ -166,7 +166,7 @@ func TestParseClose(t *testing.T) {
 	})
 }
 
-// FuzzParseClose holds close frames against what may be in them, and against what is sent for it.
+// FuzzParseClose checks that ParseClose accepts only legal payloads, and that AppendClose reproduces them.
 func FuzzParseClose(f *testing.F) {
 	for _, seed := range []string{"", "\x03", "\x03\xe8", "\x03\xe8bye", "\x03\xed", "\x0f\xa0\xff", "\x13\x88"} {
 		f.Add([]byte(seed))

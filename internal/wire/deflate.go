@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// deflater is a compressor, which is large, and where its output goes.
+// deflater is a compressor, which is large, and the buffer for its output.
 type deflater struct {
 	w   *flate.Writer
 	out appender
@@ -33,7 +33,7 @@ func AppendDeflated(dst, p []byte) []byte {
 	defer deflaters.Put(d)
 	d.out.b = dst
 	d.w.Reset(&d.out)
-	// An appender returns no error, so neither do these.
+	// An appender returns no error, so these return none.
 	d.w.Write(p)
 	d.w.Flush()
 	dst = d.out.b

@@ -14,7 +14,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// inflate does what RFC 7692 section 7.2.2 says, with a final block behind it.
+// inflate follows RFC 7692 section 7.2.2, and appends a final block.
 func inflate(t *testing.T, p []byte) []byte {
 	t.Helper()
 	r := flate.NewReader(io.MultiReader(bytes.NewReader(p), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff")))

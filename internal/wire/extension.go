@@ -1,6 +1,6 @@
 package wire
 
-// Extensions as a client offers them (RFC 6455 section 9.1), and what is made of an offer of
+// The extensions that a client offers (RFC 6455 section 9.1), and the response to an offer of
 // permessage-deflate (RFC 7692 section 7.1).
 
 import (
@@ -17,7 +17,7 @@ const (
 	maxWindowBits = 15
 )
 
-// maxParts is how many parts a list header may have. A part takes forty bytes where it came in two.
+// maxParts is how many parts a list header may have. A part that came in two bytes costs forty.
 const maxParts = 100
 
 // Extension is one offer of Sec-WebSocket-Extensions.
@@ -33,18 +33,18 @@ type Param struct {
 }
 
 // ParseExtensions reads the values of a request's Sec-WebSocket-Extensions, and reports whether they
-// are spelled as they must be, and are not too many. No values are no offers.
+// conform to the grammar and are not too many. No values are no offers.
 func ParseExtensions(values []string) (offers []Extension, ok bool) {
 	parts := 0
 	for _, v := range values {
 		s := scanner{rest: v}
 		for !s.end() {
-			if s.take(',') {
+			if s.skip(',') {
 				continue // a list may have empty elements (RFC 2616 section 2.1), but not only those
 			}
 			offer, ok := s.extension()
 			parts += 1 + len(offer.Params)
-			if !ok || !s.end() && !s.take(',') || parts > maxParts {
+			if !ok || !s.end() && !s.skip(',') || parts > maxParts {
 				return nil, false
 			}
 			offers = append(offers, offer)
@@ -101,17 +101,17 @@ func windowBits(s string) (bits int, ok bool) {
 	return bits, true
 }
 
-// ParseTokens reads a list header of tokens, and reports whether it is one (RFC 2616 section 2.1), and not too long.
+// ParseTokens reads a list header of tokens, and reports whether it conforms to the grammar (RFC 2616 section 2.1) and is not too long.
 // No values are no tokens.
 func ParseTokens(values []string) (tokens []string, ok bool) {
 	for _, v := range values {
 		s := scanner{rest: v}
 		for !s.end() {
-			if s.take(',') {
+			if s.skip(',') {
 				continue
 			}
 			token := s.token()
-			if token == "" || !s.end() && !s.take(',') || len(tokens) == maxParts {
+			if token == "" || !s.end() && !s.skip(',') || len(tokens) == maxParts {
 				return nil, false
 			}
 			tokens = append(tokens, token)
@@ -134,7 +134,7 @@ func tokenByte(c byte) bool {
 	return c > ' ' && c < 0x7F && strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) < 0
 }
 
-// scanner reads the parts of a header's value. White space between them means nothing.
+// scanner reads the parts of a header's value. It skips white space between them.
 type scanner struct{ rest string }
 
 // end reports whether nothing but white space is left.
@@ -143,8 +143,8 @@ func (s *scanner) end() bool {
 	return s.rest == ""
 }
 
-// take takes the separator c if it is next.
-func (s *scanner) take(c byte) bool {
+// skip skips the separator c, and reports whether it was next.
+func (s *scanner) skip(c byte) bool {
 	if s.end() || s.rest[0] != c {
 		return false
 	}
@@ -152,7 +152,7 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
-// token takes a token, "" where none is next.
+// token reads a token, "" if none is next.
 func (s *scanner) token() string {
 	s.end()
 	n := 0
@@ -164,12 +164,12 @@ func (s *scanner) token() string {
 	return token
 }
 
-// extension takes a name and its parameters.
+// extension reads a name and its parameters.
 func (s *scanner) extension() (e Extension, ok bool) {
 	e.Name = s.token()
-	for e.Name != "" && s.take(';') {
+	for e.Name != "" && s.skip(';') {
 		p := Param{Name: s.token()}
-		if p.HasValue = s.take('='); p.HasValue {
+		if p.HasValue = s.skip('='); p.HasValue {
 			p.Value = s.value()
 		}
 		if p.Name == "" || p.HasValue && p.Value == "" || len(e.Params) == maxParts {
@@ -180,9 +180,9 @@ func (s *scanner) extension() (e Extension, ok bool) {
 	return e, e.Name != ""
 }
 
-// value takes a token or a quoted string with a token in it, "" where neither is next.
+// value reads a token or a quoted string with a token in it, "" if neither is next.
 func (s *scanner) value() string {
-	if !s.take('"') {
+	if !s.skip('"') {
 		return s.token()
 	}
 	var value []byte

@@ -93,8 +93,8 @@ func TestAcceptDeflate(t *testing.T) {
 		"a quoted number":                {`permessage-deflate; client_max_window_bits="10"; server_max_window_bits="1\5"`, agreed + "; server_max_window_bits=15"},
 		"the second of two":              {"permessage-deflate; x, permessage-deflate; server_max_window_bits=15", agreed + "; server_max_window_bits=15"},
 		"the first of two":               {"permessage-deflate; server_max_window_bits=15, permessage-deflate", agreed + "; server_max_window_bits=15"},
-		"behind a smaller window":        {"permessage-deflate; server_max_window_bits=12, permessage-deflate", agreed},
-		"behind another extension":       {"x-webkit-deflate-frame; no_context_takeover, permessage-deflate", agreed},
+		"after a smaller window":         {"permessage-deflate; server_max_window_bits=12, permessage-deflate", agreed},
+		"after another extension":        {"x-webkit-deflate-frame; no_context_takeover, permessage-deflate", agreed},
 		"an unknown parameter":           {"permessage-deflate; x", ""},
 		"an unknown parameter, value":    {"permessage-deflate; server_window=15", ""},
 		"another extension":              {"permessage-bzip2", ""},
@@ -176,7 +176,7 @@ func few(lists []string) bool {
 	return n <= maxParts
 }
 
-// FuzzExtensions holds lists against their grammar (RFC 6455 section 9.1), and what is accepted against the offers.
+// FuzzExtensions checks lists against their grammar (RFC 6455 section 9.1), and the response against the offers.
 func FuzzExtensions(f *testing.F) {
 	const token = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
 	list := func(element string) *regexp.Regexp {

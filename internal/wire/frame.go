@@ -40,14 +40,14 @@ const (
 // Header is a frame's header.
 type Header struct {
 	First  byte   // FIN, RSV1 to RSV3 and the opcode
-	Masked bool   // whether Key is there
+	Masked bool   // whether there is a Key
 	Key    uint32 // the masking key, its first byte lowest
 	Length uint64 // of the payload; as sent, so its top bit may be set
-	Long   bool   // the length is in more bytes than it needs, which it must not be
+	Long   bool   // the length is in more bytes than it needs, which is illegal
 }
 
-// Parse reads the header at the start of b and says how many bytes it takes,
-// 0 while b is too short to hold all of it.
+// Parse reads the header at the start of b and returns its size in bytes,
+// 0 if b is too short to hold all of it.
 func Parse(b []byte) (h Header, n int) {
 	if len(b) < 2 {
 		return h, 0
@@ -123,7 +123,7 @@ func AppendFrame(dst []byte, first byte, payload []byte) []byte {
 	return append(AppendHeader(dst, first, len(payload)), payload...)
 }
 
-// FrameSize returns the bytes that an unmasked frame with a payload of this length takes.
+// FrameSize returns the size of an unmasked frame with a payload of this length.
 func FrameSize(length int) int {
 	switch {
 	case length <= MaxControl:

@@ -109,7 +109,7 @@ func TestAppendHeader(t *testing.T) {
 	}
 	if math.MaxInt > math.MaxInt32 {
 		for _, shift := range []int{31, 62} {
-			length := math.MaxInt >> 62 << shift // 1 << shift, where an int has the bits
+			length := math.MaxInt >> 62 << shift // 1 << shift, if an int has that many bits
 			tests = append(tests, struct {
 				length int
 				want   string
@@ -181,7 +181,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("Parse(% x) takes %d bytes of %d", b, n, len(b))
 		}
 		if n == 0 {
-			// However it goes on, only a longer one is a header.
+			// Whatever bytes follow, only a longer b is a header.
 			if _, m := wire.Parse(append(bytes.Clone(b), make([]byte, wire.MaxHeader)...)); m <= len(b) {
 				t.Fatalf("Parse(% x) takes 0 bytes, and %d once more have come", b, m)
 			}
@@ -202,7 +202,7 @@ func FuzzParse(f *testing.F) {
 		if h.Length > math.MaxInt {
 			return
 		}
-		// Our own form is the shortest, and says the same.
+		// AppendHeader's form is the shortest, and means the same.
 		own := wire.AppendHeader(nil, h.First, int(h.Length))
 		back, m := wire.Parse(own)
 		if want := (wire.Header{First: h.First, Length: h.Length}); back != want || m != len(own) {

@@ -7,7 +7,7 @@ import (
 	"math/bits"
 )
 
-// Mask masks or unmasks b in place and returns the key for the byte behind it.
+// Mask masks or unmasks b in place and returns the key for the byte after it.
 func Mask(b []byte, key uint32) uint32 {
 	wide := uint64(key)<<32 | uint64(key)
 	for len(b) >= 32 {

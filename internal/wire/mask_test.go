@@ -10,7 +10,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// keys have four different bytes, so that a rotation too much or too few shows.
+// keys have four different bytes, so a wrong rotation shows.
 var keys = []uint32{0x04030201, 0xfffefdfc, 0x000000ff, 0xff000000, 0}
 
 // maskEach masks byte by byte: octet i of the payload with octet i mod 4 of the key.
@@ -22,7 +22,7 @@ func maskEach(p []byte, key uint32) []byte {
 	return masked
 }
 
-// rotated is the key for the byte behind n bytes.
+// rotated is the key for the byte after n bytes.
 func rotated(key uint32, n int) uint32 {
 	n = n % 4 * 8
 	return key>>n | key<<(32-n)
@@ -36,7 +36,7 @@ func TestMask(t *testing.T) {
 			for length := range 101 {
 				plain := noise(length)
 				want := maskEach(plain, key)
-				// At every alignment, between bytes that are not to be touched.
+				// At every alignment, between bytes that must not change.
 				for offset := range 8 {
 					b := bytes.Repeat([]byte{0xEE}, offset+length+9)
 					got := b[offset : offset+length]

@@ -4,14 +4,14 @@ package wire
 
 import "unicode/utf8"
 
-// UTF8 checks a text that arrives in pieces. Its zero value is at a text's start.
+// UTF8 checks a text that arrives in pieces. Its zero value is at the start of a text.
 type UTF8 struct {
-	part [utf8.UTFMax]byte // the start of a character whose rest has not come
+	part [utf8.UTFMax]byte // the start of a character whose rest has not arrived
 	n    int
 }
 
-// Write takes the next piece and reports whether the text may still become valid:
-// it says no with the first byte that no valid text can have there.
+// Write checks the next piece and reports whether the text may still become valid.
+// It reports false with the first byte that no valid text can have there.
 func (u *UTF8) Write(p []byte) bool {
 	for u.n > 0 && len(p) > 0 {
 		u.part[u.n] = p[0]

@@ -12,7 +12,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// texts are valid and invalid ones, the invalid of every kind (RFC 3629 section 3).
+// texts are valid and invalid texts, with each kind of invalid sequence (RFC 3629 section 3).
 var texts = []string{
 	"", "a", "hello, world", "é", "€", "😀", "aé€😀z", "\u0000\u007f\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff",
 	"\uFFFD", "κόσμε",
@@ -22,7 +22,7 @@ var texts = []string{
 	"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited",
 }
 
-// checkText writes the pieces, and compares with what utf8 says of the whole: valid, or where it breaks.
+// checkText writes the pieces, and compares the results with package utf8's for the whole text.
 func checkText(t *testing.T, u *wire.UTF8, pieces ...[]byte) {
 	t.Helper()
 	text := bytes.Join(pieces, nil)
@@ -44,8 +44,8 @@ func checkText(t *testing.T, u *wire.UTF8, pieces ...[]byte) {
 	}
 }
 
-// hopeless returns how many bytes of text it takes to see that no continuation makes it valid,
-// more than there are where one does.
+// hopeless returns the length of the shortest prefix of text that no continuation makes valid,
+// or more than len(text) if there is none.
 func hopeless(text []byte) int {
 	for n := range len(text) + 1 {
 		if !hopeful(text[:n]) {
@@ -55,7 +55,7 @@ func hopeless(text []byte) int {
 	return len(text) + 1
 }
 
-// hopeful reports whether something can follow b that makes it valid: it tries.
+// hopeful reports whether some continuation makes b valid. It tries all kinds.
 func hopeful(b []byte) bool {
 	for _, rest := range []string{"", "\x80", "\xbf", "\x90\x80", "\xa0\x80", "\x80\x80", "\x90\x80\x80", "\x80\x80\x80"} {
 		if utf8.Valid(append(bytes.Clone(b), rest...)) {
@@ -71,7 +71,7 @@ func TestUTF8(t *testing.T) {
 		t.Run(fmt.Sprintf("%+q", text), func(t *testing.T) {
 			t.Parallel()
 			p := []byte(text)
-			// One checker for all: what is left of one text must not be seen in the next.
+			// One checker for all: no state of one text may affect the next.
 			var u wire.UTF8
 			checkText(t, &u, p)
 			for i := range len(p) + 1 {
@@ -90,7 +90,7 @@ func TestUTF8(t *testing.T) {
 	}
 }
 
-// TestUTF8FailsFast says no with the first byte that cannot be, not only at the character's end.
+// TestUTF8FailsFast checks that Write fails with the first impossible byte, not only at the character's end.
 func TestUTF8FailsFast(t *testing.T) {
 	t.Parallel()
 	for lead := 0x7f; lead < 256; lead++ {
