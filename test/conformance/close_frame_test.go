@@ -22,7 +22,7 @@ func legalCode(code int) bool {
 		code >= 3000 && code <= 4999
 }
 
-// codes are those around every border.
+// codes are the codes around every border.
 var codes = []int{0, 1, 255, 256, 998, 999, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 1015,
 	1016, 1100, 1999, 2000, 2001, 2998, 2999, 3000, 3001, 3999, 4000, 4001, 4998, 4999, 5000, 5001, 9999, 32767, 32768, 65534, 65535}
 
@@ -61,7 +61,7 @@ func TestCloseFrames(t *testing.T) {
 	})
 	shows(t, "7.4 every code up to 5100", func(t *testing.T) {
 		t.Parallel()
-		const last, some = 5100, 100 // at a time: a bubble keeps all that has been in it
+		const last, some = 5100, 100 // at a time: a bubble keeps all memory that was used in it
 		for from := 0; from <= last; from += some {
 			synctest.Test(t, func(t *testing.T) {
 				server, closed := echo(hail.Options{})
@@ -108,9 +108,9 @@ func TestCloseFrames(t *testing.T) {
 			t.Run(fmt.Sprintf("%.20q", reason), breaks(closeUTF8, closeWith("\x03\xe8"+reason)).play)
 		}
 	})
-	shows(t, "5.5.1 nothing counts behind the client's close frame", func(t *testing.T) {
+	shows(t, "5.5.1 nothing counts after the client's close frame", func(t *testing.T) {
 		t.Parallel()
-		for name, behind := range map[string][]byte{
+		for name, after := range map[string][]byte{
 			"text":            frames(text("late")),
 			"ping":            frames(control(hailtest.OpPing, "late")),
 			"another close":   frames(hailtest.CloseFrame(4000, "again")),
@@ -121,7 +121,7 @@ func TestCloseFrames(t *testing.T) {
 			"a large message": frames(bin(make([]byte, 3000))),
 		} {
 			s := answers(closed, bye)
-			s.send = append(s.send, behind...)
+			s.send = append(s.send, after...)
 			t.Run(name, s.play)
 		}
 	})

@@ -19,7 +19,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// closing is a server that closes with the code and the reason when a message comes.
+// closing is a server that closes with the code and the reason when a message arrives.
 func closing(code hail.StatusCode, reason string) (*hail.Server, <-chan hail.CloseInfo) {
 	server, ends := echo(hail.Options{})
 	server.OnMessage = func(c *hail.Conn, _ hail.Message) error { c.Close(code, reason); return nil }
@@ -29,7 +29,7 @@ func closing(code hail.StatusCode, reason string) (*hail.Server, <-chan hail.Clo
 func TestCloseHandshake(t *testing.T) {
 	t.Parallel()
 	// meet runs a conversation with a server that closes with 4001, in a bubble. It returns the frames that
-	// came and how long the server took to end the connection.
+	// arrived and the time until the server ended the connection.
 	meet := func(t *testing.T, before, after []byte) (got []string, took time.Duration, info hail.CloseInfo) {
 		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestCloseHandshake(t *testing.T) {
 	})
 	shows(t, "7.1.7 the close frame of a failure is sent whatever follows", func(t *testing.T) {
 		t.Parallel()
-		for name, behind := range map[string][]byte{
+		for name, after := range map[string][]byte{
 			"a close frame":                   frames(bye),
 			"a close frame of one byte":       frames(closeWith("\x03")),
 			"a close frame with a wrong code": frames(closeWith("\x00\x00")),
@@ -148,10 +148,10 @@ func TestCloseHandshake(t *testing.T) {
 			"half a frame":                    frames(text("hello"))[:3],
 			"nothing":                         nil,
 		} {
-			t.Run(name, script{send: append(frames(text("\xff")), behind...), want: []string{closeUTF8}, cause: hail.CauseProtocol}.play)
+			t.Run(name, script{send: append(frames(text("\xff")), after...), want: []string{closeUTF8}, cause: hail.CauseProtocol}.play)
 		}
 	})
-	shows(t, "7.1.7 the client's close frame is looked for behind a failure", func(t *testing.T) {
+	shows(t, "7.1.7 the client's close frame is read after a failure", func(t *testing.T) {
 		t.Parallel()
 		long := hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("hello"), LengthSize: 8}
 		for name, list := range map[string][]hailtest.Frame{
@@ -192,7 +192,7 @@ func TestCloseHandshake(t *testing.T) {
 			send hailtest.Frame
 			took time.Duration // from the failure to the server's end of its direction
 		}{
-			// Its close frame can not be found any more.
+			// Where its close frame begins is not known any more.
 			"unknown opcode":  {hailtest.Frame{Fin: true, Opcode: 3}, 0},
 			"reserved bit":    {hailtest.Frame{Fin: true, RSV2: true, Opcode: hailtest.OpText}, 0},
 			"unmasked":        {unmasked, 0},
@@ -286,7 +286,7 @@ func TestCloseHandshake(t *testing.T) {
 			}
 		}
 	})
-	shows(t, "5.5.1 no data behind the server's close frame", func(t *testing.T) {
+	shows(t, "5.5.1 no data after the server's close frame", func(t *testing.T) {
 		t.Parallel()
 		server, ends := echo(hail.Options{})
 		server.OnMessage = func(c *hail.Conn, _ hail.Message) error {

@@ -19,7 +19,7 @@ const offer = "permessage-deflate; client_max_window_bits"
 
 var compression = hail.Options{Compression: true}
 
-// deflated returns a text message of which the payload is compressed already, split over frames.
+// deflated returns a text message whose payload is already compressed, split over frames.
 func deflated(parts ...string) []hailtest.Frame {
 	list := fragments(hailtest.OpText, parts...)
 	list[0].RSV1 = true
@@ -163,7 +163,7 @@ func TestDeflateMessages(t *testing.T) {
 			"BFINAL, then back":   {send: send(deflated(helloFinal[:7] + helloShared)), want: said("HelloHello")},
 			"BFINAL and no more":  {send: send(deflated(helloFinal[:7]), deflated(hello)), want: said("Hello", "Hello")},
 			"ping in between":     {send: frames(deflated(hello[:3], "")[0], control(hailtest.OpPing, "p"), fragments(0, hello[3:])[0], bye), want: append([]string{`pong "p"`}, said("Hello")...)},
-			// By the RFC's algorithm it is whole only with the tail that is appended.
+			// By the RFC's algorithm it is whole only with the appended tail.
 			"the tail is data":     {send: send(deflated("\x00\x01\x00\xfe\xff" + "a" + "\x00\x04\x00\xfb\xff")), want: []string{closeUTF8}, cause: hail.CauseProtocol},
 			"character in parts":   {send: send(deflated(compress([]byte("\u4f60\u597d"))[:4], compress([]byte("\u4f60\u597d"))[4:])), want: said("\u4f60\u597d")},
 			"no context from last": {send: send(deflated(hello), deflated(helloShared), deflated(hello)), want: []string{`text "Hello"`, closeDeflate}, cause: hail.CauseProtocol},
@@ -182,10 +182,10 @@ func TestDeflateMessages(t *testing.T) {
 			"lengths that differ":            "\x00\x05\x00\xfa\xfe\x48\x65\x6c\x6c\x6f\x00",
 			"too far back":                   "\xf2\x48\x02\x20\x00\x00",
 			"garbage":                        "garbage",
-			"garbage behind the end":         hello + "x",
-			"zeros behind the end":           hello + "\x00\x00",
-			"garbage behind BFINAL":          helloFinal[:7] + "garbage",
-			"zeros behind BFINAL":            helloFinal + "\x00",
+			"garbage after the end":          hello + "x",
+			"zeros after the end":            hello + "\x00\x00",
+			"garbage after BFINAL":           helloFinal[:7] + "garbage",
+			"zeros after BFINAL":             helloFinal + "\x00",
 			"tail that should be cut":        hello + "\x00\x00\xff",
 			"BFINAL that takes the tail":     "\x01\x02\x00\xfd\xff",
 			"stored block that takes more":   "\x00\x0a\x00\xf5\xff\x48\x65\x6c\x6c\x6f",
@@ -199,7 +199,7 @@ func TestDeflateMessages(t *testing.T) {
 			"dynamic": compress([]byte("the quick brown fox jumps over the lazy dog"))} {
 			for n := range len(whole) {
 				if name == "two blocks" && n == 4 || name == "stored" && (n == 1 || n == 6) {
-					continue // with the four bytes behind it that is whole
+					continue // with the four appended bytes it is whole
 				}
 				list[fmt.Sprintf("%s, cut at %d", name, n)] = broken(whole[:n])
 				list[fmt.Sprintf("%s, cut at %d, fragments", name, n)] = broken(whole[:n], "")
@@ -220,7 +220,7 @@ func TestDeflateMessages(t *testing.T) {
 			send: frames(append(deflated(hello), control(hailtest.OpPing, long), closeWith("\x03\xe8"+long[2:]))...),
 			want: []string{`text "Hello"`, show(control(hailtest.OpPong, long)), closed}}.play(t) // readFrame refuses a control frame with RSV1
 	})
-	shows(t, "7692 6 RSV1 where it must not be", func(t *testing.T) {
+	shows(t, "7692 6 RSV1 that is illegal", func(t *testing.T) {
 		rsv1 := func(f hailtest.Frame) hailtest.Frame { f.RSV1 = true; return f }
 		refuses := func(list ...hailtest.Frame) script {
 			return script{send: frames(append(list, text("never"), bye)...), want: []string{closeProtocol}, cause: hail.CauseProtocol}
@@ -265,7 +265,7 @@ func TestDeflateMessages(t *testing.T) {
 
 func TestDeflateAnswers(t *testing.T) {
 	t.Parallel()
-	// talk echoes a message and returns the server's frames but the close.
+	// talk echoes a message and returns the server's frames, except the close.
 	talk := func(t *testing.T, offer string, messages ...[]byte) (list []hailtest.Frame) {
 		t.Helper()
 		ends := make(chan struct{}, 1)

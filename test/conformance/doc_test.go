@@ -1,6 +1,6 @@
 package conformance_test
 
-// The page that says what conforms is held against the tests that have shown it.
+// docs/conformance.md is checked against the tests that have passed.
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// shown are the subtests that have passed, by name, each with how many there were, and the page that names them.
+// shown has the number of subtests that have passed, by name, and the page that names them.
 var shown = struct {
 	page  string
 	mu    sync.Mutex
@@ -24,7 +24,7 @@ var shown = struct {
 func shows(t *testing.T, name string, test func(t *testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
-		t.Cleanup(func() { // runs behind the subtest's own, and when those have ended that run beside it
+		t.Cleanup(func() { // runs after the subtest's own, and after its parallel subtests
 			if t.Skipped() || t.Failed() {
 				return
 			}
@@ -36,7 +36,7 @@ func shows(t *testing.T, name string, test func(t *testing.T)) {
 	})
 }
 
-// rowsOf are the subtests that more than one row names, so that no row can go unseen.
+// rowsOf lists the subtests that more than one row names, so a row that is gone shows.
 var rowsOf = map[string]int{
 	"4.2.2 extensions": 2,
 	"4.2.2 nothing after a refused handshake is read as a request": 2,
@@ -51,7 +51,7 @@ var rowsOf = map[string]int{
 	"7692 7.2.2 messages of every shape":                      4,
 }
 
-// suite is all tests, and the page.
+// suite runs all tests, and checks the page.
 type suite struct{ *testing.M }
 
 func (s suite) Run() int {
@@ -66,7 +66,7 @@ func (s suite) Run() int {
 	return 0
 }
 
-// TestPage reads the page, for suite. It is a test so that results are not kept for another page.
+// TestPage reads the page for suite. It is a test so that go test's cache depends on the page.
 func TestPage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/conformance.md")
 	if err != nil {
@@ -75,7 +75,7 @@ func TestPage(t *testing.T) {
 	shown.page = string(page)
 }
 
-// whole reports whether all tests were to run, once.
+// whole reports whether all tests were run once.
 func whole() bool {
 	for name, usual := range map[string]string{"run": "", "skip": "", "list": "", "count": "1", "fuzzworker": "false"} {
 		if flag.Lookup("test."+name).Value.String() != usual {
@@ -85,7 +85,7 @@ func whole() bool {
 	return true
 }
 
-// checkPage says where the page and the tests that have passed differ.
+// checkPage returns the differences between the page and the tests that have passed.
 func checkPage(page string, tests, rows map[string]int) error {
 	var wrong []error
 	named := make(map[string]int)

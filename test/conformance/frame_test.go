@@ -17,7 +17,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// readFrame reads a server's frame and refuses what no server may send, whatever was negotiated.
+// readFrame reads a server's frame. It fails on a frame that no server may send, whatever was negotiated.
 func readFrame(r *bufio.Reader) (f hailtest.Frame, err error) {
 	head, err := r.Peek(2)
 	if err != nil {
@@ -64,7 +64,7 @@ func readFrame(r *bufio.Reader) (f hailtest.Frame, err error) {
 	return f, nil
 }
 
-// violates is a script whose last frames but the close break the protocol.
+// violates is a script whose last frames before the close break the protocol.
 func violates(before []string, list ...hailtest.Frame) script {
 	return script{
 		send:  frames(append(list, text("never"), control(hailtest.OpPing, "never"), bye)...),
@@ -86,14 +86,14 @@ func TestFrames(t *testing.T) {
 				t.Run(f.String(), violates(echoed, first, f).play)
 				c := f
 				c.Opcode = hailtest.OpContinuation
-				behind := violates(nil, fragments(hailtest.OpText, "a", "b")[0], c)
-				t.Run(c.String()+" after "+op.String(), behind.play)
-				if bits > 1 { // the other is permessage-deflate's
+				after := violates(nil, fragments(hailtest.OpText, "a", "b")[0], c)
+				t.Run(c.String()+" after "+op.String(), after.play)
+				if bits > 1 { // RSV1 is permessage-deflate's
 					s := violates(echoed, first, f)
 					s.opts, s.offer = compression, offer
 					t.Run(f.String()+" with permessage-deflate", s.play)
-					behind.opts, behind.offer = compression, offer
-					t.Run(c.String()+" after "+op.String()+" with permessage-deflate", behind.play)
+					after.opts, after.offer = compression, offer
+					t.Run(c.String()+" after "+op.String()+" with permessage-deflate", after.play)
 				}
 			}
 		}
@@ -249,10 +249,10 @@ func TestFragments(t *testing.T) {
 		list["in order with messages"] = script{send: frames(text("a"), control(hailtest.OpPing, "1"), bye), want: []string{`text "a"`, `pong "1"`, closed}}
 		plays(t, list)
 	})
-	shows(t, "5.5.2 pongs go ahead of what is queued", func(t *testing.T) {
+	shows(t, "5.5.2 pongs go ahead of the queue", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			const messages, most = 100, 3 // of which the transport has some, and one is being written
+			const messages, most = 100, 3 // the transport has some of them, and one is being written
 			server, _ := echo(hail.Options{})
 			server.OnMessage = func(c *hail.Conn, m hail.Message) error {
 				for range messages {

@@ -16,7 +16,7 @@ import (
 	"example.com/hail"
 )
 
-// Header fields of a legal handshake, as RFC 6455 section 4.3 and RFC 2616 section 2 spell them.
+// Header fields of a legal handshake (RFC 6455 section 4.3, RFC 2616 section 2).
 var (
 	tokenRE     = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]+"
 	listRE      = func(element string) string { return `^[ \t,]*` + element + `([ \t]*,[ \t,]*` + element + `)*[ \t,]*$` }
@@ -50,7 +50,7 @@ func isLegal(r *http.Request) bool {
 // maxParts is how many parts a list may have.
 const maxParts = 100
 
-// parts counts what is between commas and semicolons.
+// parts counts the parts between commas and semicolons.
 func parts(lists []string) (n int) {
 	for _, part := range strings.FieldsFunc(strings.Join(lists, ","), func(r rune) bool { return r == ',' || r == ';' }) {
 		if strings.Trim(part, " \t") != "" {
@@ -60,8 +60,8 @@ func parts(lists []string) (n int) {
 	return n
 }
 
-// FuzzHandshake sends a server arbitrary bytes. Its answer has to be one legal response, 101 to a legal
-// handshake and to nothing else, and nothing may be left behind.
+// FuzzHandshake sends a server arbitrary bytes. The server has to send one legal response, which is 101 if and
+// only if the handshake is legal. No goroutine may be left.
 func FuzzHandshake(f *testing.F) {
 	for _, seed := range []string{
 		with("x"), with("GET", "POST /chat HTTP/1.1"), with("GET", "GET * HTTP/1.1"), with("GET", "GET ws://a/ HTTP/1.1"), with("GET", "GET /chat HTTP/1.0"), with("Host"), with("Upgrade", "Upgrade: h2c, WebSocket"),
@@ -79,10 +79,10 @@ func FuzzHandshake(f *testing.F) {
 	})
 }
 
-// shake sends a request to a server and checks the answer.
+// shake sends a request to a server and checks the response.
 func shake(t *testing.T, request []byte) {
 	server, _ := echo(hail.Options{Compression: true, Subprotocols: []string{"v2", "chat"}, Origins: []string{"*"}})
-	var seen *http.Request // the first that came through net/http
+	var seen *http.Request // the first request that net/http accepted
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if seen == nil {
 			seen = r.Clone(r.Context())
@@ -97,7 +97,7 @@ func shake(t *testing.T, request []byte) {
 		if seen != nil {
 			t.Errorf("%q reached the server and got no answer", request)
 		}
-		return // ended before it was a request
+		return // the bytes ended before the request did
 	}
 	br := bufio.NewReader(bytes.NewReader(answer))
 	method := "GET"
@@ -112,7 +112,7 @@ func shake(t *testing.T, request []byte) {
 		checkAccepted(t, request, seen, resp)
 		for _, frame := range parse(t, br) {
 			if strings.HasPrefix(frame, "odd") {
-				t.Errorf("%q: got %s behind the handshake", request, frame)
+				t.Errorf("%q: got %s after the handshake", request, frame)
 			}
 		}
 		return
@@ -121,11 +121,11 @@ func shake(t *testing.T, request []byte) {
 		t.Errorf("%q is legal, and was answered %s", request, resp.Status)
 	}
 	if _, err := io.ReadAll(resp.Body); err != nil || br.Buffered() > 0 {
-		t.Errorf("%q: got %q, with a body that ends with %v and %d bytes behind it", request, answer, err, br.Buffered())
+		t.Errorf("%q: got %q, with a body that ends with %v and %d bytes after it", request, answer, err, br.Buffered())
 	}
 }
 
-// checkAccepted looks at a server's handshake.
+// checkAccepted checks a server's handshake.
 func checkAccepted(t *testing.T, request []byte, r *http.Request, resp *http.Response) {
 	t.Helper()
 	if r == nil || !isLegal(r) {

@@ -25,7 +25,7 @@ import (
 
 const fuzzLimit = 700
 
-// stream makes a client's frames of the fuzzer's bytes, most of them legal.
+// stream turns the fuzzer's bytes into a client's frames, most of them legal.
 func stream(script []byte) []byte {
 	var out []byte
 	next := func() (c byte) {
@@ -83,8 +83,8 @@ func stream(script []byte) []byte {
 	return out
 }
 
-// FuzzServer sends an upgraded connection arbitrary bytes in arbitrary pieces. What the server makes of them has to
-// be what the model does, and nothing of it may be left behind: the bubble sees to that.
+// FuzzServer sends an upgraded connection arbitrary bytes in arbitrary pieces. The outcome has to be the model's, and no
+// goroutine may be left: the bubble checks that.
 func FuzzServer(f *testing.F) {
 	f.Add([]byte("\x01\x05\x00hello\x02\x03\x00abc\x03\x02\x00"), []byte{1, 2, 3}, byte(0), true)
 	f.Add([]byte("\x11\x03\x00abc\x04\x02\x00hi\x00\x03\x00xyz\x03\x04\x05"), []byte{7}, byte(1), true)
@@ -107,7 +107,7 @@ func FuzzServer(f *testing.F) {
 	})
 }
 
-// TestStreams does as FuzzServer over real sockets.
+// TestStreams does the same as FuzzServer over real sockets.
 func TestStreams(t *testing.T) {
 	t.Parallel()
 	for kind, connect := range map[string]func(*testing.T, http.Handler) transport{"TCP": connectTCP, "TLS": connectTLS} {
@@ -121,7 +121,7 @@ func TestStreams(t *testing.T) {
 				r := rand.New(rand.NewPCG(uint64(seed), 1))
 				script, cuts := make([]byte, r.IntN(600)), make([]byte, r.IntN(8))
 				for i := range script {
-					// Mostly frames that are legal, or it is over too soon.
+					// Mostly legal frames, because the first illegal one ends the stream.
 					script[i] = byte(r.Uint32()) >> (r.UintN(4) & 1)
 				}
 				for i := range cuts {
@@ -139,7 +139,7 @@ type transport interface {
 	CloseWrite() error
 }
 
-// serve sends b to a server, in pieces, and checks what comes of it. Between pieces it calls pause.
+// serve sends b to a server, in pieces, and checks the outcome. Between pieces it calls pause.
 func serve(t *testing.T, b, cuts []byte, flags byte, connect func(http.Handler) transport, pause func()) {
 	var got []string
 	server, ends := echo(hail.Options{Compression: flags&1 != 0, ReuseBuffers: flags&2 != 0, ReadLimit: fuzzLimit, PingInterval: -1})
@@ -220,7 +220,7 @@ func serveHTTP(t *testing.T, handler http.Handler, ln net.Listener, client net.C
 	t.Cleanup(func() { client.Close() })
 }
 
-// check holds what the server sent against the outcome.
+// check compares the server's bytes with the outcome.
 func check(t *testing.T, b []byte, answers []string, want outcome, info hail.CloseInfo) {
 	t.Helper()
 	data, pongs := apart(answers)
@@ -241,7 +241,7 @@ func check(t *testing.T, b []byte, answers []string, want outcome, info hail.Clo
 	}
 }
 
-// parse writes down a server's frames, and fails on what no server may send.
+// parse returns a server's frames as show writes them, and fails on a frame that no server may send.
 func parse(t *testing.T, r *bufio.Reader) (list []string) {
 	t.Helper()
 	for {

@@ -40,7 +40,7 @@ func with(name string, lines ...string) string {
 	return strings.Join(append(all, lines...), "\r\n") + "\r\n\r\n"
 }
 
-// exchange sends a handshake to a server and returns its answer.
+// exchange sends a handshake to a server and returns the response.
 func exchange(t *testing.T, server *hail.Server, request string) (*http.Response, string) {
 	t.Helper()
 	answer := hailtest.Exchange(t, server, request)
@@ -56,7 +56,7 @@ func exchange(t *testing.T, server *hail.Server, request string) (*http.Response
 	return r, string(body)
 }
 
-// accepted checks that the answer is a server's handshake (section 4.2.2), and returns its header.
+// accepted checks that the response is a server's handshake (section 4.2.2), and returns its header.
 func accepted(t *testing.T, server *hail.Server, request string) http.Header {
 	t.Helper()
 	r, body := exchange(t, server, request)
@@ -82,7 +82,7 @@ func acceptFor(key string) string {
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// refused checks that the answer is an error of HTTP, and the connection's last.
+// refused checks that the response is an HTTP error, and the last bytes of the connection.
 func refused(t *testing.T, server *hail.Server, request string, status int) http.Header {
 	t.Helper()
 	r, body := exchange(t, server, request)
@@ -95,7 +95,7 @@ func refused(t *testing.T, server *hail.Server, request string, status int) http
 	return r.Header
 }
 
-// TestHandshakeRequest sends each part of a handshake missing, doubled, wrong and in other spellings.
+// TestHandshakeRequest sends handshakes with each part missing, doubled, wrong and in other spellings.
 func TestHandshakeRequest(t *testing.T) {
 	t.Parallel()
 	const ok = http.StatusSwitchingProtocols
@@ -239,21 +239,21 @@ func TestHandshakeRequest(t *testing.T) {
 	shows(t, "9.1 Sec-WebSocket-Extensions", func(t *testing.T) {
 		const name = "Sec-WebSocket-Extensions"
 		run(t, requests{
-			"a list":              {with(name, name+": foo, bar; baz=2"), ok},
-			"in other case":       {with(name, "sEC-wEBsOCKET-eXTENSIONS: ;"), 400},
-			"two lines":           {with(name, name+": foo", name+": bar; baz=2"), ok},
-			"quoted value":        {with(name, name+`: foo; bar="b\a\z"`), ok},
-			"nothing":             {with(name, name+":"), 400},
-			"no name":             {with(name, name+": ; a=1"), 400},
-			"no parameter":        {with(name, name+": foo;"), 400},
-			"no value":            {with(name, name+": foo; a="), 400},
-			"empty value":         {with(name, name+`: foo; a=""`), 400},
-			"value is no token":   {with(name, name+`: foo; a="1 2"`), 400},
-			"open quote":          {with(name, name+`: foo; a="1`), 400},
-			"two words":           {with(name, name+": permessage deflate"), 400},
-			"not ASCII":           {with(name, name+": f\u00f6o"), 400},
-			"wrong in line 2":     {with(name, name+": permessage-deflate", name+": a=b"), 400},
-			"wrong behind a good": {with(name, name+": permessage-deflate, foo; ="), 400},
+			"a list":             {with(name, name+": foo, bar; baz=2"), ok},
+			"in other case":      {with(name, "sEC-wEBsOCKET-eXTENSIONS: ;"), 400},
+			"two lines":          {with(name, name+": foo", name+": bar; baz=2"), ok},
+			"quoted value":       {with(name, name+`: foo; bar="b\a\z"`), ok},
+			"nothing":            {with(name, name+":"), 400},
+			"no name":            {with(name, name+": ; a=1"), 400},
+			"no parameter":       {with(name, name+": foo;"), 400},
+			"no value":           {with(name, name+": foo; a="), 400},
+			"empty value":        {with(name, name+`: foo; a=""`), 400},
+			"value is no token":  {with(name, name+`: foo; a="1 2"`), 400},
+			"open quote":         {with(name, name+`: foo; a="1`), 400},
+			"two words":          {with(name, name+": permessage deflate"), 400},
+			"not ASCII":          {with(name, name+": f\u00f6o"), 400},
+			"wrong in line 2":    {with(name, name+": permessage-deflate", name+": a=b"), 400},
+			"wrong after a good": {with(name, name+": permessage-deflate, foo; ="), 400},
 		})
 	})
 	shows(t, "4.2.1 other fields", func(t *testing.T) {
@@ -289,7 +289,7 @@ func reversed(s []string) []string {
 	return s
 }
 
-// TestHandshakeAnswer looks at what a server answers.
+// TestHandshakeAnswer checks a server's response.
 func TestHandshakeAnswer(t *testing.T) {
 	t.Parallel()
 	shows(t, "4.2.2 versions", func(t *testing.T) {

@@ -102,7 +102,7 @@ func TestLengths(t *testing.T) {
 			"2^32":      {1 << 32, "close 1008 message timeout", hail.CauseMessageTimeout},
 			"2^62":      {1 << 62, "close 1008 message timeout", hail.CauseMessageTimeout},
 			"2^63-1-14": {math.MaxInt64 - 14, "close 1008 message timeout", hail.CauseMessageTimeout},
-			"2^63-14":   {math.MaxInt64 - 13, closeTooBig, hail.CauseReadLimit}, // with its header it is more than a slice can hold
+			"2^63-14":   {math.MaxInt64 - 13, closeTooBig, hail.CauseReadLimit}, // with its header it is too long for a slice
 			"2^63-1":    {math.MaxInt64, closeTooBig, hail.CauseReadLimit},
 		} {
 			for _, payload := range []string{"", "and some of it"} {

@@ -38,7 +38,7 @@ func stored(m string, final byte) string {
 	return string(append(b, 0))
 }
 
-// message returns a text of so many bytes.
+// message returns a text of size bytes.
 func message(size int) string { return strings.Repeat("0123456789", size/10+1)[:size] }
 
 func TestLimits(t *testing.T) {

@@ -1,6 +1,6 @@
 package conformance_test
 
-// What the tests share: a server that echoes, and a conversation of frames with it.
+// Helpers of the tests: a server that echoes, and a conversation of frames with it.
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { hailtest.Main(suite{m}) }
 
-// script is what a client sends, and what has to come of it.
+// script has the bytes that a client sends, and the expected outcome.
 type script struct {
 	opts  hail.Options
 	offer string // of extensions
@@ -29,7 +29,7 @@ type script struct {
 	cause hail.Cause // default: CausePeerClosed
 }
 
-// frames joins frames as they go over the wire.
+// frames joins the bytes of frames.
 func frames(list ...hailtest.Frame) []byte {
 	var b []byte
 	for _, f := range list {
@@ -51,7 +51,7 @@ func control(op hailtest.Opcode, payload string) hailtest.Frame {
 	return hailtest.Frame{Fin: true, Opcode: op, Payload: []byte(payload)}
 }
 
-// fragments splits a message over frames, of which the first has its opcode and the last is final.
+// fragments splits a message over frames. The first has its opcode, the last is final.
 func fragments(op hailtest.Opcode, parts ...string) []hailtest.Frame {
 	list := make([]hailtest.Frame, len(parts))
 	for i, part := range parts {
@@ -63,7 +63,7 @@ func fragments(op hailtest.Opcode, parts ...string) []hailtest.Frame {
 
 var bye = hailtest.CloseFrame(hail.StatusNormalClosure, "bye")
 
-// show writes a server's frame down: opcode, and code and reason or payload.
+// show formats a server's frame: the opcode, and code and reason or the payload.
 func show(f hailtest.Frame) string {
 	s := f.Opcode.String()
 	switch {
@@ -78,7 +78,7 @@ func show(f hailtest.Frame) string {
 	return fmt.Sprintf("%s %q", s, f.Payload)
 }
 
-// The close frames that a server answers with.
+// Close frames of a server.
 const (
 	closed        = "close 1000 " // the answer to bye
 	closeProtocol = "close 1002 protocol error"
@@ -87,7 +87,7 @@ const (
 	closeDeflate  = "close 1007 invalid compressed data"
 )
 
-// echo returns a server that echoes, and where OnClose tells of the end.
+// echo returns a server that echoes, and the channel that OnClose sends to.
 func echo(opts hail.Options) (*hail.Server, <-chan hail.CloseInfo) {
 	ends := make(chan hail.CloseInfo, 16)
 	opts.Logger = kit.Quiet
@@ -101,7 +101,7 @@ func echo(opts hail.Options) (*hail.Server, <-chan hail.CloseInfo) {
 	}, ends
 }
 
-// play sends a script in several ways, and holds each time what comes of it against what the script wants.
+// play sends a script in several ways, and compares each outcome with the script's.
 func (s script) play(t *testing.T) {
 	t.Helper()
 	t.Parallel()
@@ -138,7 +138,7 @@ func (s script) play(t *testing.T) {
 	}
 }
 
-// apart returns the pongs apart from the other frames.
+// apart separates the pongs from the other frames.
 func apart(list []string) (others, pongs []string) {
 	for _, f := range list {
 		if strings.HasPrefix(f, "pong") {
@@ -158,7 +158,7 @@ func converse(t *testing.T, p *hailtest.Peer, b []byte) (got []string) {
 	sent := make(chan struct{})
 	go func() { // ends with the connection
 		defer close(sent)
-		conn.Write(b) // the server may end before it has read all
+		conn.Write(b) // the server may close before it has read all
 	}()
 	r := bufio.NewReader(conn)
 	for {
@@ -175,7 +175,7 @@ func converse(t *testing.T, p *hailtest.Peer, b []byte) (got []string) {
 		got = append(got, show(f))
 		if f.Opcode == hailtest.OpClose {
 			<-sent
-			p.CloseWrite() // what the server may still wait for does not come
+			p.CloseWrite() // the server may wait for the client's end
 		}
 	}
 	conn.Close()

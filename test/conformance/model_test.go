@@ -1,6 +1,6 @@
 package conformance_test
 
-// What RFC 6455 and RFC 7692 make of a client's bytes, written down as plainly as can be: the whole stream is there.
+// A model of RFC 6455 and RFC 7692: the outcome of a client's bytes. It is simple because it has the whole stream.
 
 import (
 	"bytes"
@@ -13,11 +13,11 @@ import (
 	"example.com/hail/hailtest"
 )
 
-// outcome is what has to come of a client's bytes.
+// outcome is what a server has to do with a client's bytes.
 type outcome struct {
-	messages []string // as show writes their echoes
+	messages []string // their echoes, as show formats them
 	pongs    []string
-	ends     []int // the close codes that are right; 1006 stands for no close frame
+	ends     []int // the legal close codes; 1006 stands for no close frame
 }
 
 const lost = 1006
@@ -33,20 +33,20 @@ type model struct {
 	deflated bool
 }
 
-// read returns the outcome of the bytes b, behind which the client ends its direction.
+// read returns the outcome of the bytes b, after which the client half-closes.
 func read(b []byte, limit int, deflate bool) outcome {
 	m := model{limit: limit, deflate: deflate, rest: b}
 	for m.ends == nil {
 		m.frame()
 	}
 	if m.opcode != 0 && m.deflated {
-		// Whatever else is wrong: data that does not inflate, or inflates past the limit, shows before its end.
+		// Besides: data that does not inflate, or inflates past the limit, may show before its end.
 		m.ends = append(m.ends, 1007, 1009)
 	}
 	return m.outcome
 }
 
-// frame takes one frame, or sets the end.
+// frame reads one frame, or sets ends.
 func (m *model) frame() {
 	if len(m.rest) < 2 {
 		m.ends = []int{lost}
@@ -95,7 +95,7 @@ func (m *model) frame() {
 			m.ends = append(m.ends, 1009) // also true
 		}
 		if !whole {
-			m.ends = append(m.ends, lost) // was not waited for
+			m.ends = append(m.ends, lost) // the server need not wait for it
 		}
 		return
 	case control && !whole:
@@ -109,7 +109,7 @@ func (m *model) frame() {
 	m.rest = m.rest[min(len(m.rest), size+len(payload)):]
 }
 
-// legal reports whether a frame may begin so.
+// legal reports whether a frame may begin like this.
 func (m *model) legal(first byte) bool {
 	op := first & 0x0F
 	switch {
@@ -165,7 +165,7 @@ func (m *model) data(first byte, payload []byte, whole, over bool) {
 	}
 }
 
-// inflate replaces a compressed message by what it stands for (RFC 7692 section 7.2.2).
+// inflate replaces a compressed message by its inflated bytes (RFC 7692 section 7.2.2).
 func (m *model) inflate() {
 	const tail, final = "\x00\x00\xff\xff", "\x01\x00\x00\xff\xff"
 	in := append(bytes.Clone(m.message), tail+final...)
@@ -176,16 +176,16 @@ func (m *model) inflate() {
 		out = append(out, data...)
 		switch {
 		case len(out) > m.limit:
-			m.ends = []int{1007, 1009} // may be broken behind that
+			m.ends = []int{1007, 1009} // may be broken after that
 			return
 		case err != nil:
 			m.ends = []int{1007}
 			return
 		case r.Len() > len(tail+final):
-			continue // behind a block with BFINAL
+			continue // after a block with BFINAL
 		case r.Len() != 0 && r.Len() != len(final) && r.Len() != len(tail+final),
 			m.opcode == 1 && !utf8.Valid(out),
-			r.Len() == 0 && bytes.HasSuffix(out, []byte(tail+final)): // a block that took them for its data
+			r.Len() == 0 && bytes.HasSuffix(out, []byte(tail+final)): // a block that has them as its data
 			m.ends = []int{1007}
 			return
 		}
@@ -194,5 +194,5 @@ func (m *model) inflate() {
 	}
 }
 
-// allows reports whether a close code is one of the outcome's, lost for none.
+// allows reports whether the outcome may have this close code; lost stands for none.
 func (o outcome) allows(code int) bool { return slices.Contains(o.ends, code) }

@@ -1,6 +1,6 @@
 package conformance_test
 
-// What a server sends (RFC 6455 sections 5.1, 5.2, 6.1 and 8.1), and over what.
+// A server's frames (RFC 6455 sections 5.1, 5.2, 6.1 and 8.1), over TLS too.
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func TestSending(t *testing.T) {
 				server.OnConnect = func(c *hail.Conn, _ *http.Request) error {
 					return c.Send(hail.Message{Type: kind, Data: data})
 				}
-				// A frame as it must be: FIN, no reserved bit, no mask, the fewest bytes for the length.
+				// A legal frame: FIN, no reserved bit, no mask, the fewest bytes for the length.
 				want := []byte{0x80 | opcode}
 				switch {
 				case size <= 125:
@@ -97,7 +97,7 @@ func TestSending(t *testing.T) {
 	})
 }
 
-// allOf sends b to a server and returns all that it answers until it ends the connection.
+// allOf sends b to a server and returns all bytes that it sends until it ends the connection.
 func allOf(t *testing.T, handler http.Handler, b string) []byte {
 	t.Helper()
 	conn := connect(t, handler)

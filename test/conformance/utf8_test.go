@@ -28,7 +28,7 @@ var invalidTexts = []string{
 	"\u03ba\u1f79\u03c3\u03bc\u03b5\xed\xa0\x80edited", strings.Repeat("x", 200) + "\xff", strings.Repeat("\u4f60", 100) + "\xe4\xbd\xbd\xbd",
 }
 
-// impossible returns the index of the first byte that no valid text has there, len(s) if all may stand so.
+// impossible returns the index of the first byte that no valid text has there, len(s) if there is none.
 func impossible(s string) int {
 	for n := 1; n <= len(s); n++ {
 		if !continues(s[:n], utf8.UTFMax-1) {
@@ -38,7 +38,7 @@ func impossible(s string) int {
 	return len(s)
 }
 
-// continues reports whether s is valid, or becomes so with at most so many bytes.
+// continues reports whether s is valid, or becomes valid with at most that many more bytes.
 func continues(s string, most int) bool {
 	if utf8.ValidString(s) {
 		return true

@@ -1,6 +1,6 @@
 package hostile_test
 
-// The attackers' connections, by hand.
+// The connections of attackers.
 
 import (
 	"bufio"
@@ -18,7 +18,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// client is one, over TLS or not.
+// client is an attacker's connection, with or without TLS.
 type client struct {
 	t   *testing.T
 	nc  net.Conn
@@ -26,7 +26,7 @@ type client struct {
 	br  *bufio.Reader
 }
 
-// option is what a client does besides in its handshake.
+// option changes a client's handshake or socket.
 type option func(c *client, header *string)
 
 // deflates offers compression.
@@ -34,11 +34,11 @@ func deflates(_ *client, header *string) {
 	*header += "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 }
 
-// little has the system keep few of the bytes that the client has not read.
+// little makes the system keep few bytes that the client has not read.
 func little(c *client, _ *string) { c.tcp.(*net.TCPConn).SetReadBuffer(16 << 10) }
 
-// multipath is a kind of which the client asks for Multipath TCP, which a listener takes. Where its system has none it is
-// as epoll.
+// multipath is a kind whose client asks for Multipath TCP, which a listener accepts. It is the same as epoll if the system
+// does not support it.
 const multipath = "multipath"
 
 func dial(t *testing.T, kind, addr string) *client {
@@ -61,10 +61,10 @@ func dial(t *testing.T, kind, addr string) *client {
 	return &client{t, nc, tcp, bufio.NewReader(nc)}
 }
 
-// write writes b, or what the server takes of it before it ends the connection.
+// write writes b, or as much as the server reads before it ends the connection.
 func (c *client) write(b []byte) { c.nc.Write(b) }
 
-// upgrade does the handshake, and returns behind the answer.
+// upgrade does the handshake, and returns after the response.
 func (c *client) upgrade(opts ...option) {
 	c.t.Helper()
 	header := strings.TrimSuffix(kit.Handshake, "\r\n")
@@ -78,7 +78,7 @@ func (c *client) upgrade(opts ...option) {
 	}
 }
 
-// take reads n bytes of what the server sends.
+// take reads n bytes from the server.
 func (c *client) take(n int) []byte {
 	c.t.Helper()
 	b := make([]byte, n)
@@ -98,7 +98,7 @@ func (c *client) closing() hail.StatusCode {
 	return hail.StatusCode(binary.BigEndian.Uint16(c.take(int(head[1]))))
 }
 
-// reset ends the connection without a word, also one that has ended.
+// reset ends the connection with an RST. It may have ended already.
 func (c *client) reset() {
 	if nc, ok := c.tcp.(*net.TCPConn); ok {
 		nc.SetLinger(0)

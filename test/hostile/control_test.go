@@ -16,7 +16,7 @@ import (
 func TestControlFloods(t *testing.T) {
 	const (
 		frames = 100_000 / scale
-		// Of pongs no more than the newest 4 KiB wait, twice while they are written, beside the buffer that is read into.
+		// At most the newest 4 KiB of pongs wait, twice that while they are written; and the read buffer.
 		floodHeap       = 256 << 10
 		floodGoroutines = 3
 		floodTime       = 20 * time.Second
@@ -41,7 +41,7 @@ func TestControlFloods(t *testing.T) {
 					},
 					OnClose: func(_ *hail.Conn, info hail.CloseInfo) { ended <- info },
 				}}
-				// Over TCP a client that does not read loses acknowledgements too, and stalls by itself.
+				// Over TCP a client that does not read loses acknowledgements too, and stalls.
 				c := dial(t, kind, listen(t, "unix", kind, s, func() { s.Close() }))
 				c.upgrade()
 				bounds{floodHeap, floodGoroutines, floodTime}.hold(t, func(look func(func() bool)) {

@@ -1,6 +1,6 @@
 package hostile_test
 
-// Compressed messages that cost more than their bytes say.
+// Compressed messages that cost more than their size suggests.
 
 import (
 	"slices"
@@ -21,11 +21,11 @@ func TestDeflateBombs(t *testing.T) {
 	const (
 		conns = 100 / scale
 		limit = 256 << 10
-		// What came out until the limit is given back, and so is the buffer that was read into.
+		// The bytes that were inflated up to the limit are freed, and so is the read buffer.
 		heapEach = 4 << 10
-		// All that it takes, until then: buffers that double up to the limit, the compressed bytes, and what inflates.
+		// Allocated until then: buffers that double up to the limit, the compressed bytes, and the inflater.
 		takenEach = 8 * limit
-		// Over TLS, a record of the length that the bomb came in, which crypto/tls keeps a buffer for.
+		// Over TLS, crypto/tls keeps a buffer for a record of the bomb's length.
 		heapRecord = 20 << 10
 		bombTime   = 20 * time.Second
 	)
@@ -61,10 +61,10 @@ func TestDeflateBombs(t *testing.T) {
 	}
 }
 
-// TestDeflateBlocksWithoutContent has a message go on and on without anything that comes out of it.
+// TestDeflateBlocksWithoutContent has a message without end that inflates to no bytes.
 func TestDeflateBlocksWithoutContent(t *testing.T) {
 	const (
-		// As much as costs a megabyte of plain messages and more.
+		// More than the cost of a megabyte of plain messages.
 		sent      = 4 << 20
 		blockTime = 20 * time.Second
 	)
@@ -73,7 +73,7 @@ func TestDeflateBlocksWithoutContent(t *testing.T) {
 		"stored":                         strings.Repeat("\x00\x00\x00\xff\xff", sent/5),
 		"stored, final":                  strings.Repeat("\x01\x00\x00\xff\xff", sent/5),
 		"fixed codes, final":             strings.Repeat("\x03\x00", sent/2),
-		"final, behind a full window":    full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", sent/2),
+		"final, after a full window":     full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", sent/2),
 		"final, as much as the limit is": full + "\x00\x00\xff\xff" + strings.Repeat("\x03\x00", 64<<10/2),
 	} {
 		for _, kind := range kinds() {
@@ -83,7 +83,7 @@ func TestDeflateBlocksWithoutContent(t *testing.T) {
 				bounds{128 << 10, 3, blockTime}.hold(t, func(look func(func() bool)) {
 					for part := range slices.Chunk(deflated([]byte(payload)), 32<<10) {
 						if _, err := c.nc.Write(part); err != nil {
-							break // the server may have refused by the header, and gone
+							break // the server may have refused by the header, and closed
 						}
 					}
 					if code := c.closing(); code != hail.StatusMessageTooBig {

@@ -1,6 +1,6 @@
 package hostile_test
 
-// Messages in a million parts, empty ones and such of a byte.
+// Messages in a million fragments, empty ones and ones of a byte.
 
 import (
 	"bytes"
@@ -14,9 +14,9 @@ import (
 
 const (
 	manyFragments = 1_000_000 / scale
-	// What a message of a million bytes is collected in, which grows with it, and what was read of the socket.
+	// The growing buffer of a message of a million bytes, and the read buffer.
 	fragmentHeap = 2 << 20
-	// A message in fragments holds none; those that serve go with the work.
+	// A message in fragments holds none; workers come and go.
 	fragmentGoroutines = 2
 	fragmentTime       = 20 * time.Second
 )
@@ -63,8 +63,8 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// TestFragmentsLeaveNothing has many connections be amid a message at the same time, again and again: its memory is kept for the
-// next by a pool, which gives it up.
+// TestFragmentsLeaveNothing has many connections in the middle of a message at the same time, again and again. A pool keeps the
+// message's memory for the next, and frees it in the end.
 func TestFragmentsLeaveNothing(t *testing.T) {
 	const (
 		conns    = 1000 / scale
@@ -86,7 +86,7 @@ func TestFragmentsLeaveNothing(t *testing.T) {
 						kit.Until(t, "all is read", func() bool { return tg.server.Stats().BytesIn == sent })
 					}
 					kit.Until(t, "all are messages", func() bool { return tg.server.Stats().Received == uint64((wave+1)*conns) })
-					heap() // the pool gives up what it has
+					heap() // the pool frees its memory
 				}
 				look(tg.stands)
 				for _, c := range clients {
@@ -98,7 +98,7 @@ func TestFragmentsLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestFragmentsWithoutEnd has parts come for as long as the server takes them: their number is not limited, their time is.
+// TestFragmentsWithoutEnd sends fragments as long as the server reads them: their number is not limited, their time is.
 func TestFragmentsWithoutEnd(t *testing.T) {
 	const messageTimeout, closeTimeout = time.Second, 100 * time.Millisecond
 	for _, kind := range kinds() {

@@ -1,6 +1,6 @@
 package hostile_test
 
-// Handshakes of many and long headers.
+// Handshakes with many and long headers.
 
 import (
 	"bufio"
@@ -19,13 +19,13 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// header is one of a handshake, in one or more lines.
+// header is a handshake's header, in one or more lines.
 type header struct {
 	name   string
 	values []string
 }
 
-// longHeaders are of about so many bytes each.
+// longHeaders returns headers of about size bytes each.
 func longHeaders(size int) map[string]header {
 	const extensions, protocol = "Sec-Websocket-Extensions", "Sec-Websocket-Protocol"
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
@@ -64,18 +64,18 @@ func longHeaders(size int) map[string]header {
 	}
 }
 
-// parser returns a server that looks at all of them.
+// parser returns a server that parses all of them.
 func parser() *hail.Server {
 	return &hail.Server{Options: hail.Options{Logger: kit.Quiet, Compression: true, Subprotocols: []string{"chat"},
 		Origins: []string{"*a*a*a*a*b.example", "https://*.example.com:*"}}}
 }
 
-// TestHeaders holds what a handshake allocates against the bytes of its headers, as long as net/http allows. That the time is linear too
-// is held by TestHeadersTakeLinearTime, and shown by BenchmarkHeaders.
+// TestHeaders compares a handshake's allocations with the bytes of its headers, for headers up to net/http's limit.
+// TestHeadersTakeLinearTime checks that the time is linear too, and BenchmarkHeaders shows it.
 func TestHeaders(t *testing.T) {
 	const (
 		size = 1 << 20
-		// Bytes for each byte of the header, beside what any handshake allocates: a quoted value is made by doubling.
+		// Bytes for each byte of the header, beyond those of any handshake: the buffer of a quoted value doubles.
 		amplification = 16
 		any           = 256 << 10
 		headerTime    = 20 * time.Second
@@ -105,7 +105,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// BenchmarkHeaders shows that parsing is linear: a byte takes no longer where there are more.
+// BenchmarkHeaders shows that parsing is linear: the time for a byte does not grow with the header.
 func BenchmarkHeaders(b *testing.B) {
 	s := parser()
 	for _, size := range []int{16 << 10, 128 << 10, 1 << 20} {
@@ -133,11 +133,11 @@ func request(t testing.TB) *http.Request {
 	return r
 }
 
-// TestHeadersAreNotKept has handshakes with as much in one header as net/http takes, of which a connection uses a word.
+// TestHeadersAreNotKept sends handshakes with a header as long as net/http accepts, of which a connection uses a word.
 func TestHeadersAreNotKept(t *testing.T) {
 	const (
 		conns    = 10
-		heapEach = 100 << 10 // both ends, of which crypto/tls keeps some 40 KiB
+		heapEach = 100 << 10 // both ends; crypto/tls keeps some 40 KiB of them
 		keptTime = 20 * time.Second
 	)
 	long := strings.Repeat("a", 900<<10)
@@ -165,11 +165,11 @@ func TestHeadersAreNotKept(t *testing.T) {
 	}
 }
 
-// TestManyAddresses has a refusal for each of many addresses, of which the server counts the connections.
+// TestManyAddresses refuses many addresses whose connections the server counts.
 func TestManyAddresses(t *testing.T) {
 	const (
 		addresses   = 100_000 / scale
-		addressHeap = 64 << 10 // nothing stays of a connection that is over
+		addressHeap = 64 << 10 // nothing is kept of a closed connection
 		addressTime = 20 * time.Second
 	)
 	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet, MaxConnsPerIP: 1}}
@@ -178,7 +178,7 @@ func TestManyAddresses(t *testing.T) {
 			r := request(t)
 			r.RemoteAddr = fmt.Sprintf("[2001:db8:%x:%x::1]:443", i>>16, i&0xFFFF)
 			w := httptest.NewRecorder()
-			if s.ServeHTTP(w, r); w.Code != http.StatusNotImplemented { // a recorder is not hijacked: the address was let in
+			if s.ServeHTTP(w, r); w.Code != http.StatusNotImplemented { // a recorder is not hijacked: the address was accepted
 				t.Fatalf("%s: got status %d, want 501", r.RemoteAddr, w.Code)
 			}
 		}
@@ -187,7 +187,7 @@ func TestManyAddresses(t *testing.T) {
 	runtime.KeepAlive(s)
 }
 
-// TestHeaderFloods sends more of them than net/http takes: no connection comes of it, and nothing stays.
+// TestHeaderFloods sends more headers than net/http accepts: there is no connection, and no memory is kept.
 func TestHeaderFloods(t *testing.T) {
 	const (
 		conns     = 5
@@ -223,7 +223,7 @@ func TestHeaderFloods(t *testing.T) {
 				}
 				look(nil)
 			})
-			runtime.KeepAlive(b) // it was there before
+			runtime.KeepAlive(b) // it was allocated before
 			if n := tg.server.Stats().Accepted; n != 0 {
 				t.Errorf("%d handshakes were accepted, want none", n)
 			}

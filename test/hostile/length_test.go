@@ -2,7 +2,7 @@
 
 package hostile_test
 
-// Headers that claim more than ever comes. For the most part this waits for timeouts, so make soak runs it.
+// Headers that claim more bytes than ever arrive. The test mostly waits for timeouts, so make soak runs it.
 
 import (
 	"testing"
@@ -17,11 +17,11 @@ func TestLengthOf16GiB(t *testing.T) {
 	const (
 		conns = 1000 / scale
 		claim = 16 << 30
-		// The first piece of a long frame, for as long as nobody has sent more, and a buffer.
+		// The first buffer of a long frame, until more has arrived, and a read buffer.
 		heapEach = 256<<10 + 8<<10
-		// A fragment and a compressed message are collected in a buffer that grows with what has come, beside the one that is read into.
+		// A fragment and a compressed message are collected in a buffer that grows with the bytes that arrive; and the read buffer.
 		heapPart = 10 << 10
-		// A header that is refused, and a close frame that is waited for.
+		// A header that is refused, while the server waits for the close frame.
 		heapRefused    = 1 << 10
 		messageTimeout = 1500 * time.Millisecond
 		closeTimeout   = time.Second

@@ -1,6 +1,6 @@
 package hostile_test
 
-// That a handshake's headers are parsed in linear time, by the processor's own clock.
+// A handshake's headers are parsed in linear time, by the thread's CPU clock.
 
 import (
 	"net/http/httptest"
@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHeadersTakeLinearTime compares the time for a header with that for one of many times its length. It is the thread's own: what
-// else the machine does counts little, and the least of a few is taken.
+// TestHeadersTakeLinearTime compares the time for a header with the time for one many times as long. It uses the thread's CPU time
+// and the least of a few runs, so other work of the machine counts little.
 func TestHeadersTakeLinearTime(t *testing.T) {
 	const (
 		size, times = 16 << 10, 16
-		slack       = 4                     // of times, which would be its square where each byte looks at all others
-		least       = 25 * time.Millisecond // what is larger than a page or two costs more to allocate
+		slack       = 4                     // of times; in quadratic time the factor would be times squared
+		least       = 25 * time.Millisecond // memory of more than a page or two costs more to allocate
 	)
 	s := parser()
 	took := func(h header) time.Duration {
@@ -44,7 +44,7 @@ func TestHeadersTakeLinearTime(t *testing.T) {
 	}
 }
 
-// ownTime returns the time that the thread has run.
+// ownTime returns the thread's CPU time.
 func ownTime(t *testing.T) time.Duration {
 	t.Helper()
 	var at unix.Timespec

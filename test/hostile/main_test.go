@@ -1,4 +1,4 @@
-// Package hostile_test has peers do their worst, and holds what that costs the server against stated bounds.
+// Package hostile_test has peers that attack a server, and checks the cost to the server against stated bounds.
 package hostile_test
 
 import (
@@ -21,15 +21,15 @@ import (
 
 func TestMain(m *testing.M) { hailtest.Main(m) }
 
-// bounds are what an attack may cost the server: at its height, and until it is over.
+// bounds are the most that an attack may cost the server.
 type bounds struct {
-	heap       int // bytes beyond those before, garbage excepted
-	goroutines int // beyond those before
+	heap       int // bytes more than before, without garbage
+	goroutines int // more than before
 	time       time.Duration
 }
 
-// hold runs an attack, which calls look at its height and returns when it is over. What look is given says whether the
-// attack still goes on: behind its end there is nothing to measure. nil: it does until look returns.
+// hold runs an attack, which calls look at its height and returns when it is over. look's argument reports whether the attack
+// still goes on, because after its end there is nothing to measure. nil means that it goes on until look returns.
 func (b bounds) hold(t *testing.T, attack func(look func(goesOn func() bool))) {
 	t.Helper()
 	looked, looking := false, time.Duration(0)
@@ -58,7 +58,7 @@ func (b bounds) hold(t *testing.T, attack func(look func(goesOn func() bool))) {
 	}
 }
 
-// settle measures until the bound is kept, or for so long that it is not going to be.
+// settle measures until the bound is kept, or gives up after two seconds.
 func settle(measure func() int, most int, goesOn func() bool) int {
 	n := measure()
 	for limit := time.Now().Add(2 * time.Second); n > most && time.Now().Before(limit) && goesOn(); n = measure() {
@@ -67,17 +67,17 @@ func settle(measure func() int, most int, goesOn func() bool) int {
 	return n
 }
 
-// heap returns the bytes in use, without garbage, also such as has come since, and what pools keep.
+// heap returns the bytes in use, without garbage and without the memory of pools.
 func heap() int {
 	runtime.GC()
-	runtime.GC() // a pool's second chance
+	runtime.GC() // a pool frees its memory with the second collection
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	return int(live[0].Value.Uint64())
 }
 
-// transports are the kinds of connections that the server has: over epoll it holds no goroutine for one that is idle, over
-// the others it does.
+// transports are the kinds of connections that the server has. It holds a goroutine for an idle connection, except over
+// epoll.
 var transports = map[string]func(net.Listener) net.Listener{
 	"epoll":     func(ln net.Listener) net.Listener { return ln },
 	"goroutine": func(ln net.Listener) net.Listener { return opaque{ln} },
@@ -86,7 +86,7 @@ var transports = map[string]func(net.Listener) net.Listener{
 	},
 }
 
-// kinds are those to test: each, or where tests shall be short the one that most servers have.
+// kinds returns the kinds to test: all, or only the most common if tests are to be short.
 func kinds() []string {
 	if testing.Short() {
 		return []string{"epoll"}
@@ -94,7 +94,7 @@ func kinds() []string {
 	return slices.Sorted(maps.Keys(transports))
 }
 
-// opaque hides from the server what kind of connections it accepts.
+// opaque hides the type of accepted connections from the server.
 type opaque struct{ net.Listener }
 
 type opaqueConn struct{ net.Conn }
@@ -115,7 +115,7 @@ type target struct {
 	closed chan hail.CloseInfo
 }
 
-// serve runs a server on a loopback port until the test's end. Of h, OnClose is taken.
+// serve runs a server on a loopback port until the test's end. It replaces h.OnClose.
 func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
 	t.Helper()
 	tg := &target{kind: kind, closed: make(chan hail.CloseInfo, 20_000)}
@@ -135,7 +135,7 @@ func serve(t *testing.T, kind string, h hail.Handler, o hail.Options) *target {
 	return tg
 }
 
-// listen serves h on a loopback port, or a Unix socket, until the test's end, and calls stop then.
+// listen serves h on a loopback port, or a Unix socket, until the test's end, and then calls stop.
 func listen(t *testing.T, network, kind string, h http.Handler, stop func()) string {
 	t.Helper()
 	addr := "127.0.0.1:0"
@@ -163,7 +163,7 @@ func (tg *target) connect(t *testing.T, opts ...option) *client {
 	return c
 }
 
-// crowd opens n of them.
+// crowd opens n such connections.
 func (tg *target) crowd(t *testing.T, n int, opts ...option) []*client {
 	t.Helper()
 	clients := make([]*client, n)
@@ -176,7 +176,7 @@ func (tg *target) crowd(t *testing.T, n int, opts ...option) []*client {
 // stands reports whether no connection has ended.
 func (tg *target) stands() bool { return len(tg.closed) == 0 }
 
-// ends waits for the end of n connections, of which each has to have the cause.
+// ends waits for the end of n connections. Each has to have one of the causes.
 func (tg *target) ends(t *testing.T, n int, want ...hail.Cause) {
 	t.Helper()
 	for range n {
@@ -191,7 +191,7 @@ func (tg *target) ends(t *testing.T, n int, want ...hail.Cause) {
 	}
 }
 
-// flood writes b again and again until the server ends the connection, and fails the test where it has not after kit.Ample.
+// flood writes b again and again until the server ends the connection, and fails the test if it has not after kit.Ample.
 func flood(t *testing.T, nc net.Conn, b []byte) {
 	t.Helper()
 	nc.SetWriteDeadline(time.Now().Add(kit.Ample))
@@ -205,8 +205,8 @@ func flood(t *testing.T, nc net.Conn, b []byte) {
 	}
 }
 
-// pester writes b every few milliseconds until the server ends the connection, as flood does without a pause: many can
-// at the same time, and be measured.
+// pester does the same as flood, with a pause of a few milliseconds. Many connections can do so at the same time and be
+// measured.
 func pester(t *testing.T, nc net.Conn, b []byte) {
 	t.Helper()
 	nc.SetWriteDeadline(time.Now().Add(kit.Ample))
@@ -223,11 +223,11 @@ func pester(t *testing.T, nc net.Conn, b []byte) {
 	}
 }
 
-// frame returns a client's frame. Its key is 0, so that a flood of it is made fast.
+// frame returns a client's frame. Its key is 0, so frames for a flood are made fast.
 func frame(fin bool, op hailtest.Opcode, payload []byte) []byte {
 	b := hailtest.Frame{Fin: fin, Opcode: op, Payload: payload, Key: [4]byte{0, 0, 0, 1}}.Bytes()
 	return b
 }
 
-// repeat returns frames in a row.
+// repeat returns n copies of a frame.
 func repeat(b []byte, n int) []byte { return bytes.Repeat(b, n) }

@@ -2,5 +2,5 @@
 
 package hostile_test
 
-// scale divides what a test has a lot of.
+// scale divides the large numbers of tests.
 const scale = 1

@@ -1,6 +1,6 @@
 package hostile_test
 
-// Pages of other origins, in every spelling that has fooled somebody.
+// Pages of other origins, in spellings that have fooled servers.
 
 import (
 	"net/http"
@@ -16,7 +16,7 @@ import (
 func TestCrossOrigins(t *testing.T) {
 	const (
 		times      = 1000 / scale
-		originHeap = 64 << 10 // nothing stays of a refusal
+		originHeap = 64 << 10 // nothing is kept of a refusal
 		originTime = 20 * time.Second
 	)
 	options := hail.Options{Logger: kit.Quiet, Origins: []string{"https://app.example.com", "*.example.org"}}

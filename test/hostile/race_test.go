@@ -2,5 +2,5 @@
 
 package hostile_test
 
-// scale divides what a test has a lot of: the race detector makes it ten times as slow.
+// scale divides the large numbers of tests: the race detector makes them ten times as slow.
 const scale = 10

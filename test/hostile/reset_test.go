@@ -18,7 +18,7 @@ import (
 func TestResets(t *testing.T) {
 	const (
 		times = 20 / scale // of each stage, one after the other
-		// What the server may keep of connections that are gone: nothing but what the runtime rounds.
+		// The server may keep nothing of connections that are gone; this is slack of the runtime.
 		keptHeap  = 256 << 10
 		resetTime = 20 * time.Second
 	)
@@ -28,18 +28,18 @@ func TestResets(t *testing.T) {
 	stages := []struct {
 		name  string
 		do    func(c *client)
-		never bool // is there a connection of the server's
+		never bool // the server never gets a connection
 	}{
 		{"before the request", func(*client) {}, true},
 		{"in a TLS handshake", func(c *client) { c.tcp.Write([]byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3}) }, true},
 		{"in the request", func(c *client) { c.write([]byte(kit.Handshake)[:60]) }, true},
-		{"behind the handshake", func(c *client) { c.upgrade() }, false},
+		{"after the handshake", func(c *client) { c.upgrade() }, false},
 		{"in the greeting", func(c *client) { c.upgrade(); c.take(3) }, false},
 		{"in a header", func(c *client) { c.upgrade(); c.write(text[:1]) }, false},
 		{"in a mask", func(c *client) { c.upgrade(); c.write(text[:4]) }, false},
 		{"in a payload", func(c *client) { c.upgrade(); c.write(text[:8]) }, false},
 		{"in a long payload", func(c *client) { c.upgrade(); c.write(frame(true, hailtest.OpBinary, make([]byte, 60_000))[:30_000]) }, false},
-		{"behind a message", func(c *client) { c.upgrade(); c.write(text) }, false},
+		{"after a message", func(c *client) { c.upgrade(); c.write(text) }, false},
 		{"in a reply", func(c *client) { c.upgrade(); c.write(text); c.take(11 + 1) }, false},
 		{"between fragments", func(c *client) { c.upgrade(); c.write(frame(false, hailtest.OpText, []byte("a"))) }, false},
 		{"in a fragment", func(c *client) {
@@ -47,15 +47,15 @@ func TestResets(t *testing.T) {
 			c.write(slices.Concat(frame(false, hailtest.OpText, []byte("a")), frame(true, 0, []byte("bc"))[:7]))
 		}, false},
 		{"in a ping", func(c *client) { c.upgrade(); c.write(frame(true, hailtest.OpPing, []byte("ping"))[:8]) }, false},
-		{"behind a flood", func(c *client) { c.upgrade(); c.write(repeat(text, 1000)) }, false},
+		{"after a flood", func(c *client) { c.upgrade(); c.write(repeat(text, 1000)) }, false},
 		{"while a callback runs", func(c *client) { c.upgrade(); c.take(11); c.write(command("block")); c.take(2 + 5) }, false},
 		{"while Send waits", func(c *client) { c.upgrade(); c.take(11); c.write(command("fill")); c.take(2 + 5) }, false},
 		{"in the client's close frame", func(c *client) { c.upgrade(); c.write(bye[:3]) }, false},
-		{"behind the client's close frame", func(c *client) { c.upgrade(); c.write(bye) }, false},
-		{"behind both close frames", func(c *client) { c.upgrade(); c.write(bye); c.take(11 + 4) }, false},
-		{"behind the server's close frame", func(c *client) { c.upgrade(); c.take(11); c.write(command("close")); c.take(4) }, false},
+		{"after the client's close frame", func(c *client) { c.upgrade(); c.write(bye) }, false},
+		{"after both close frames", func(c *client) { c.upgrade(); c.write(bye); c.take(11 + 4) }, false},
+		{"after the server's close frame", func(c *client) { c.upgrade(); c.take(11); c.write(command("close")); c.take(4) }, false},
 		{"in the answer to the server's close frame", func(c *client) { c.upgrade(); c.take(11); c.write(command("close")); c.take(4); c.write(bye[:5]) }, false},
-		{"behind an illegal frame", func(c *client) { c.upgrade(); c.write([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}) }, false},
+		{"after an illegal frame", func(c *client) { c.upgrade(); c.write([]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}) }, false},
 	}
 	for _, kind := range kinds() {
 		t.Run(kind, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestResets(t *testing.T) {
 				OnConnect: hail.Greet(hail.Text(hail.DefaultGreeting)),
 				OnMessage: obey,
 			}, hail.Options{WriteTimeout: 5 * time.Second, CloseTimeout: 5 * time.Second})
-			first := dial(t, kind, tg.addr) // what is made once is made
+			first := dial(t, kind, tg.addr) // everything that is made once is made
 			first.upgrade()
 			first.reset()
 			tg.ends(t, 1, hail.CausePeerGone)
@@ -90,7 +90,7 @@ func TestResets(t *testing.T) {
 	}
 }
 
-// descriptors returns how many the process has, as far as the system tells.
+// descriptors returns how many the process has, if the system tells.
 func descriptors(t *testing.T) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
@@ -100,14 +100,14 @@ func descriptors(t *testing.T) int {
 	return len(list)
 }
 
-// obey does what a message says.
+// obey executes a message.
 func obey(c *hail.Conn, m hail.Message) error {
 	switch m.String() {
 	case "block":
 		c.Send(hail.Text("block"))
 		select {
 		case <-c.Context().Done():
-		case <-time.After(50 * time.Millisecond): // only epoll tells of a peer's end meanwhile
+		case <-time.After(50 * time.Millisecond): // only epoll reports a peer's end meanwhile
 		}
 		return nil
 	case "fill":

@@ -1,6 +1,6 @@
 package hostile_test
 
-// What the system keeps for peers that take nothing.
+// The memory of the system for peers that accept no data.
 
 import (
 	"bufio"
@@ -17,15 +17,15 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// It is little, where the system by itself would take megabytes, and is given back soon after the connection.
+// It is little, while the system's default would be megabytes, and is freed soon after the connection.
 func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
 	kit.Long(t)
 	const (
 		conns        = 10 / scale
-		each         = 512 << 10 // bytes, at the most: half of them ahead of what is on its way
+		each         = 512 << 10 // bytes, at the most: half of them not yet on their way
 		writeTimeout = time.Second
 	)
-	for _, kind := range []string{"epoll", "tls", multipath} { // where the server sees the socket
+	for _, kind := range []string{"epoll", "tls", multipath} { // the server sees the socket
 		t.Run(kind, func(t *testing.T) {
 			tg := serve(t, kind, hail.Handler{
 				OnConnect: func(c *hail.Conn, _ *http.Request) error {
@@ -38,7 +38,7 @@ func TestPeersThatNeverReadAreForgottenByTheSystem(t *testing.T) {
 			most := 0
 			looked := time.Time{}
 			kit.Until(t, "the system holds what it will", func() bool {
-				held := unsent(t, tg.addr) // of multipath: what is on one of its paths
+				held := unsent(t, tg.addr) // of multipath: the bytes of one of its paths
 				if held > most {
 					most, looked = held, time.Now()
 				}

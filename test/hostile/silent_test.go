@@ -1,6 +1,6 @@
 package hostile_test
 
-// Peers that take nothing, and peers that do not go.
+// Peers that accept no data, and peers that do not close.
 
 import (
 	"net"
@@ -17,15 +17,15 @@ func TestPeersThatNeverRead(t *testing.T) {
 	const (
 		conns = 20 / scale
 		queue = 64 << 10
-		// The queue's two buffers, of what is being written and what is queued behind it, each rounded up to four times
-		// what it holds; and a message and the buffer that it was read into.
+		// The queue's two buffers, one being written and one for what follows, each up to four times as large as its
+		// content; and a message and its read buffer.
 		heapEach     = 8*queue + 3*16<<10
 		writeTimeout = time.Second / 2
 	)
 	message := hail.Binary(make([]byte, 4000))
 	flooded := repeat(frame(true, hailtest.OpBinary, message.Data), 10)
-	// Where its receive buffer is full, the peer's system may drop what opens the server's window again. It then sends no more,
-	// is silent before the queue is full, and does not hear of the end.
+	// If its receive buffer is full, the peer's system may drop the acknowledgement that opens its window. The peer then sends
+	// no more, is silent before the queue is full, and does not learn of the end.
 	cut := []hail.Cause{hail.CauseWriteTimeout, hail.CausePingTimeout}
 	for _, kind := range kinds() {
 		for name, tc := range map[string]struct {
@@ -47,8 +47,8 @@ func TestPeersThatNeverRead(t *testing.T) {
 			}}, -1, pester, frame(true, hailtest.OpPong, nil), []hail.Cause{hail.CauseWriteTimeout}},
 		} {
 			t.Run(name+", "+kind, func(t *testing.T) {
-				// Send waits for room on its callback's goroutine, and one of TrySend's that has not the time to return is taken
-				// for one that waits. Where connections have goroutines, each has one that reads and one that writes.
+				// Send waits for room on its callback's goroutine, and a TrySend that has no time to return counts as one that
+				// waits. If connections have goroutines, each has one that reads and one that writes.
 				goroutines := conns + 3
 				if kind != "epoll" {
 					goroutines = 2 * conns
@@ -88,7 +88,7 @@ func TestPeersThatIgnoreTheClose(t *testing.T) {
 	kit.Long(t)
 	const (
 		conns        = 50 / scale
-		heapEach     = 8 << 10 // the buffer that is read into
+		heapEach     = 8 << 10 // the read buffer
 		closeTimeout = 400 * time.Millisecond
 	)
 	for name, behaviour := range map[string][]byte{ // again and again

@@ -1,6 +1,6 @@
 package hostile_test
 
-// Ten thousand clients that are sent away at once: they must not all come back at once.
+// Ten thousand clients that are closed at once: they must not all reconnect at once.
 
 import (
 	"bufio"
@@ -20,10 +20,10 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// The race detector does not know more than 8,128 goroutines.
+// The race detector supports at most 8,128 goroutines.
 const stormConns = 10_000 / (1 + scale/5)
 
-// TestDrainIsSpread looks at when each client is sent its close frame.
+// TestDrainIsSpread checks when each client is sent its close frame.
 func TestDrainIsSpread(t *testing.T) {
 	for name, tc := range map[string]struct {
 		timeout time.Duration // 0: none
@@ -61,7 +61,7 @@ func TestDrainIsSpread(t *testing.T) {
 				if last < tc.last*19/20 || last > tc.last*21/20 {
 					t.Errorf("the last close frame was sent after %v, want about %v", last, tc.last)
 				}
-				// The server sends some each ten milliseconds, which is the finest that a part can be told to.
+				// The server sends some every ten milliseconds, so a part is only as exact as that.
 				slack := stormConns/parts/20 + int(stormConns*10*time.Millisecond/tc.last)
 				for i, n := range got {
 					if want := stormConns / parts; n < want-slack || n > want+slack {
@@ -73,7 +73,7 @@ func TestDrainIsSpread(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreSpread looks at when clients that are refused are told to come back.
+// TestRefusalsAreSpread checks the Retry-After of refused clients.
 func TestRefusalsAreSpread(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -124,7 +124,7 @@ func TestRefusalsAreSpread(t *testing.T) {
 	}
 }
 
-// stormWriter is a ResponseWriter that gives a connection away.
+// stormWriter is a ResponseWriter that can be hijacked.
 type stormWriter struct {
 	http.ResponseWriter
 	conn net.Conn

@@ -15,12 +15,12 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// TestHandshakesThatTrickle is net/http's to end, by ReadHeaderTimeout: the server must see nothing of them.
+// TestHandshakesThatTrickle checks that net/http ends them, by ReadHeaderTimeout: the server must not see them.
 func TestHandshakesThatTrickle(t *testing.T) {
 	const (
 		conns    = 100 / scale
 		timeout  = time.Second / 2
-		heapEach = 24 << 10 // net/http's pair of buffers, and what it has read
+		heapEach = 24 << 10 // net/http's two buffers, and the bytes it has read
 	)
 	s := &hail.Server{Options: hail.Options{Logger: kit.Quiet}}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func TestMessagesThatTrickle(t *testing.T) {
 		conns          = 100 / scale
 		messageTimeout = 400 * time.Millisecond
 		closeTimeout   = 100 * time.Millisecond
-		// A buffer for what is read, and one for what is collected.
+		// The read buffer, and the buffer that collects a message.
 		heapEach = 10 << 10
 	)
 	long := make([]byte, 1000)
@@ -90,7 +90,7 @@ func TestMessagesThatTrickle(t *testing.T) {
 				bounds{conns * heapEach, goroutines, 10*messageTimeout + closeTimeout}.hold(t, func(look func(func() bool)) {
 					tick := time.NewTicker(20 * time.Millisecond)
 					defer tick.Stop()
-					// As long as a byte goes out: behind the last the message is not whole.
+					// The last byte is not sent: the message never becomes whole.
 					for i := range len(sent) - 1 {
 						for _, c := range clients {
 							c.write(sent[i : i+1])

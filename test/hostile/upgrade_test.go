@@ -1,6 +1,6 @@
 package hostile_test
 
-// Requests behind a request: what a refused client has sent behind its handshake is never served.
+// Pipelined requests: a request that follows a refused handshake is never served.
 
 import (
 	"io"
@@ -17,7 +17,7 @@ import (
 
 func TestPipelinedRequests(t *testing.T) {
 	const (
-		heap       = 64 << 10 // net/http's pools, and the connection that is refused and not collected yet
+		heap       = 64 << 10 // net/http's pools, and the refused connection that is not collected yet
 		goroutines = 2        // a server has two while it has connections, and one of them is accepted
 		most       = 20 * time.Second
 	)
@@ -83,7 +83,7 @@ func TestPipelinedRequests(t *testing.T) {
 				}
 				rest, _ := io.ReadAll(c.br) // to the end of the connection
 				if strings.Contains(string(rest), "HTTP/1.1") || served.Load() != 0 {
-					t.Errorf("the request behind was served %d times; behind the answer came %q", served.Load(), rest)
+					t.Errorf("the second request was served %d times; after the response came %q", served.Load(), rest)
 				}
 				look(nil)
 			})

@@ -1,4 +1,4 @@
-// Package house_test holds the tree to its layout: who may import whom, and how long files and functions may be.
+// Package house_test checks the layout of the tree: imports, and the lengths of files and functions.
 package house_test
 
 import (
@@ -23,11 +23,11 @@ const (
 	longestFunction = 60
 )
 
-// limits are how many there may be. Lower most as a number falls, until it is the goal.
+// limits bound how many there may be of each. Lower most when a number falls, until it is the goal.
 var limits = []struct {
 	what       string
 	most, goal int
-	count      func(*source) []string // each is named
+	count      func(*source) []string // the names of all
 }{
 	{"files that are too long", 3, 0, func(s *source) []string { return s.longFiles(false) }},
 	{"test files that are too long", 17, 0, func(s *source) []string { return s.longFiles(true) }},
@@ -36,8 +36,8 @@ var limits = []struct {
 	{"lines in the root that are not tests'", 2275, 1600, (*source).rootLines},
 }
 
-// layers are what packages may import of this module; those that are listed need not exist. A package that is not listed
-// may import hail and the packages beside it. It may import nothing internal, except from its own tree.
+// layers lists the packages of this module that a package may import. A listed package need not exist. A package that is
+// not listed may import hail and the packages beside it. It may import no internal package, except from its own tree.
 var layers = map[string]string{
 	".":               "internal/*",
 	"internal/admit":  "internal/wire",
@@ -47,10 +47,11 @@ var layers = map[string]string{
 	"internal/poll":   "",
 	"internal/wire":   "",
 
-	"test/internal/kit": ". hailtest internal/wire", // what tests share
+	"test/internal/kit": ". hailtest internal/wire", // helpers of tests
 }
 
-// testLayers are what tests may import besides. An internal package's tests may import hailtest and internal packages, never hail.
+// testLayers lists the packages that tests may import in addition. An internal package's tests may import hailtest and
+// internal packages, never hail.
 var testLayers = map[string]string{
 	".":         "hailtest internal/*",
 	"soak":      "internal/*", // faults
@@ -133,7 +134,7 @@ func mayImport(dir, imported string, test bool) bool {
 	if listed || strings.HasPrefix(dir, "internal/") {
 		return matches(below, imported) || test && dir != "." && matches("hailtest internal/*", imported)
 	}
-	// An internal package belongs to the tree that it stands in, a leaf to itself.
+	// An internal package belongs to the tree that it is in, a leaf to itself.
 	tree, _, internal := cutInternal(imported)
 	if !internal {
 		tree = leafOf(imported)
@@ -141,7 +142,7 @@ func mayImport(dir, imported string, test bool) bool {
 	return tree == "" || within(dir, tree)
 }
 
-// leafOf returns the tree of programs or tests that a directory stands in, "" for none.
+// leafOf returns the tree of programs or tests that a directory is in, "" for none.
 func leafOf(dir string) string {
 	for _, leaf := range []string{"bench", "examples", "mount", "test"} {
 		if within(dir, leaf) {
@@ -151,10 +152,10 @@ func leafOf(dir string) string {
 	return ""
 }
 
-// within reports whether a directory stands in a tree below the root.
+// within reports whether a directory is in a tree below the root.
 func within(dir, tree string) bool { return strings.HasPrefix(dir+"/", tree+"/") }
 
-// cutInternal returns the directory that an internal package stands in.
+// cutInternal returns the directory that an internal package is in.
 func cutInternal(dir string) (tree, rest string, internal bool) {
 	if rest, ok := strings.CutPrefix(dir, "internal/"); ok {
 		return ".", rest, true
@@ -162,7 +163,7 @@ func cutInternal(dir string) (tree, rest string, internal bool) {
 	return strings.Cut(dir, "/internal/")
 }
 
-// matches reports whether one of the patterns, separated by spaces, is the directory's.
+// matches reports whether one of the patterns, separated by spaces, matches the directory.
 func matches(patterns, dir string) bool {
 	return slices.ContainsFunc(strings.Fields(patterns), func(p string) bool {
 		ok, _ := path.Match(p, dir)
@@ -170,7 +171,7 @@ func matches(patterns, dir string) bool {
 	})
 }
 
-// source is the tree's Go code, of nested modules too, whatever system or tag a file is for.
+// source is the tree's Go code, with nested modules, and with files for any system or tag.
 type source struct{ files []file }
 
 type file struct {
@@ -282,7 +283,7 @@ func (s *source) root() (names []string) {
 	return names
 }
 
-// rootLines names each line by its file.
+// rootLines returns an entry for each line, with the name of its file.
 func (s *source) rootLines() (names []string) {
 	for _, f := range s.files {
 		if f.dir == "." && !f.test {

@@ -1,6 +1,6 @@
 package kit
 
-// A client over TCP that takes no goroutine, for tests of many connections.
+// A client over TCP without a goroutine, for tests of many connections.
 
 import (
 	"bufio"
@@ -50,7 +50,7 @@ func Serve(t testing.TB, ln net.Listener, h http.Handler) {
 	})
 }
 
-// Call opens a connection. Whatever it then reads or writes has to happen within Ample.
+// Call opens a connection. Its reads and writes have a deadline after Ample.
 func Call(addr string) (*Caller, error) {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -70,7 +70,7 @@ func Call(addr string) (*Caller, error) {
 	return c, nil
 }
 
-// Next reads a frame of the server's.
+// Next reads a frame of the server.
 func (c *Caller) Next() (opcode hailtest.Opcode, payload []byte, err error) {
 	first, payload, err := ReadFrame(c.br)
 	return hailtest.Opcode(first & 0xF), payload, err
@@ -91,13 +91,13 @@ func Callers(t *testing.T, addr string, n int) []*Caller {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(c.Reset) // no port is kept for it
+		t.Cleanup(c.Reset) // a reset port is free at once
 		all = append(all, c)
 	}
 	return all
 }
 
-// Exchange has the server answer.
+// Exchange sends a message and reads the reply.
 func (c *Caller) Exchange(t *testing.T, text string) {
 	t.Helper()
 	c.SetDeadline(time.Now().Add(Ample))

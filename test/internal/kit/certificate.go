@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Certificate returns one for servers on loopback that nobody vouches for.
+// Certificate returns a self-signed certificate for servers on loopback.
 var Certificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -31,7 +31,7 @@ func Fragments(rsv1 bool, data []byte, sizes ...int) []byte {
 	return append(b, hailtest.Frame{Fin: true, RSV1: rsv1, Opcode: opcode, Payload: data}.Bytes()...)
 }
 
-// What the sender of a compressed message cuts off its end, and an empty last block for the reader's sake.
+// tail is what the sender of a compressed message cuts off. last is an empty final block, so that reading ends with io.EOF.
 const (
 	tail = "\x00\x00\xff\xff"
 	last = "\x01\x00\x00\xff\xff"
@@ -61,7 +61,7 @@ func Inflate(payload []byte) ([]byte, error) {
 	return io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader(tail+last))))
 }
 
-// Inflated is Inflate of what has to be right.
+// Inflated is Inflate of a payload that has to be right.
 func Inflated(t *testing.T, payload []byte) []byte {
 	t.Helper()
 	data, err := Inflate(payload)

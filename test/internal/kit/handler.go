@@ -1,6 +1,6 @@
 package kit
 
-// Callbacks that tell a test.
+// Callbacks that report to a test.
 
 import (
 	"log/slog"
@@ -11,7 +11,7 @@ import (
 	"example.com/hail"
 )
 
-// Quiet is a logger for servers of which errors are expected.
+// Quiet is a logger for servers that are expected to log errors.
 var Quiet = slog.New(slog.DiscardHandler)
 
 // Accept is an OnConnect that sends nothing.
@@ -24,7 +24,7 @@ func NoPings(o hail.Options) hail.Options {
 	return o
 }
 
-// Events are what a server's callbacks tell a test.
+// Events are the calls of a server's callbacks.
 type Events struct {
 	Conns  chan *hail.Conn
 	Msgs   chan hail.Message
@@ -32,7 +32,7 @@ type Events struct {
 	Errs   chan error
 }
 
-// Observed returns h with what it leaves out told to a test instead.
+// Observed returns h with its nil callbacks set to report events.
 func Observed(h hail.Handler) (hail.Handler, Events) {
 	const most = 1 << 12
 	e := Events{make(chan *hail.Conn, most), make(chan hail.Message, most), make(chan hail.CloseInfo, most), make(chan error, most)}
@@ -51,14 +51,14 @@ func Observed(h hail.Handler) (hail.Handler, Events) {
 	return h, e
 }
 
-// Closes is a Handler's OnClose that tells a test.
+// Closes has an OnClose that reports to a test.
 type Closes chan hail.CloseInfo
 
 func NewCloses() Closes { return make(Closes, 16) }
 
 func (ch Closes) Note(_ *hail.Conn, info hail.CloseInfo) { ch <- info }
 
-// Next returns what OnClose was told.
+// Next returns the next call's CloseInfo.
 func (ch Closes) Next(t *testing.T) hail.CloseInfo {
 	t.Helper()
 	select {

@@ -1,4 +1,4 @@
-// Package kit has what the tests in test/ share beyond package hailtest: waits with a limit, checks of how connections end,
+// Package kit has the helpers that the tests in test/ share beyond package hailtest: waits with a limit, checks of how connections end,
 // transports, frames made by hand, the log, and a client without a goroutine.
 package kit
 
@@ -12,10 +12,10 @@ import (
 	"example.com/hail"
 )
 
-// Ample is a time for what happens at once, on however slow a machine.
+// Ample is a timeout for an event that comes at once, even on a slow machine.
 const Ample = 30 * time.Second
 
-// Await returns what comes next on ch, and fails the test if that takes longer than d.
+// Await returns the next value of ch, and fails the test if none comes within d.
 func Await[T any](t *testing.T, what string, ch <-chan T, d time.Duration) T {
 	t.Helper()
 	timer := time.NewTimer(d)
@@ -44,7 +44,7 @@ func Until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// Long skips a test where tests shall be short: it waits for timeouts on real sockets, for seconds.
+// Long skips a test if tests are to be short: it waits for timeouts on real sockets, for seconds.
 func Long(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -52,7 +52,7 @@ func Long(t *testing.T) {
 	}
 }
 
-// Often returns n, or a part of it where tests shall be short.
+// Often returns n, or a part of it if tests are to be short.
 func Often(n int) int {
 	if testing.Short() {
 		return n / 20
@@ -60,8 +60,8 @@ func Often(n int) int {
 	return n
 }
 
-// CheckDelay says whether something that began at start has happened when a timeout was over:
-// never early, and late by two looks of the sweep at most, which has eight in the shortest timeout.
+// CheckDelay checks that a timeout that began at start has ended now: never early, and late by two
+// ticks of the sweep at most. The shortest timeout has eight ticks.
 func CheckDelay(t *testing.T, what string, start time.Time, timeout time.Duration) {
 	t.Helper()
 	if took := time.Since(start); took < timeout || took > timeout+min(timeout/4, time.Second)+10*time.Millisecond {
@@ -69,7 +69,7 @@ func CheckDelay(t *testing.T, what string, start time.Time, timeout time.Duratio
 	}
 }
 
-// CheckClosed holds a CloseInfo against its code and cause; one that is not clean has an error.
+// CheckClosed checks a CloseInfo's code and cause. One that is not clean has an error.
 func CheckClosed(t *testing.T, got hail.CloseInfo, code hail.StatusCode, cause hail.Cause, clean bool) {
 	t.Helper()
 	if got.Code != code || got.Cause != cause || (got.Err == nil) != clean {
@@ -77,7 +77,7 @@ func CheckClosed(t *testing.T, got hail.CloseInfo, code hail.StatusCode, cause h
 	}
 }
 
-// CheckNames says whether an error's text names all of the words.
+// CheckNames checks that an error's text has all of the words.
 func CheckNames(t *testing.T, err error, words ...string) {
 	t.Helper()
 	for _, word := range words {
@@ -87,14 +87,14 @@ func CheckNames(t *testing.T, err error, words ...string) {
 	}
 }
 
-// Heap returns the bytes that are in use when collections free no more. What pools and finalizers hold takes several.
+// Heap returns the bytes that are in use when collections free no more. Memory of pools and finalizers needs several.
 func Heap() uint64 {
 	least := uint64(math.MaxUint64)
 	for {
 		ran := make(chan struct{})
 		runtime.SetFinalizer(new([16]byte), func(*[16]byte) { close(ran) })
 		runtime.GC()
-		<-ran // and what was found with it
+		<-ran // and the finalizers that were found with it
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		if m.HeapAlloc+64<<10 > least {

@@ -16,7 +16,7 @@ type Logbook struct {
 	buf bytes.Buffer
 }
 
-// NewLogbook returns a logger for all levels and what it has logged.
+// NewLogbook returns a logger for all levels, and the book of its lines.
 func NewLogbook() (*slog.Logger, *Logbook) {
 	l := &Logbook{}
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug})), l

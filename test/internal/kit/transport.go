@@ -1,6 +1,6 @@
 package kit
 
-// The ways to a server on which everything has to be the same.
+// The transports over which a server has to behave the same.
 
 import (
 	"net"
@@ -12,13 +12,13 @@ import (
 	"example.com/hail/hailtest"
 )
 
-// Transports are the ways to a server on which everything has to be the same.
+// Transports are the transports over which a server has to behave the same.
 var Transports = map[string][]hailtest.Option{
 	"memory":     nil,
 	"tcp":        {hailtest.TCP()},
 	"tls":        {hailtest.TCP(), hailtest.TLS(nil)},
 	"compressed": {hailtest.TCP(), hailtest.Compression()},
-	// Over a type that is not known a connection is served by a goroutine of its own.
+	// A goroutine serves each connection of an unknown type.
 	"wrapped tcp": {hailtest.TCP(), hailtest.Wrap(func(nc net.Conn) net.Conn { return struct{ net.Conn }{nc} })},
 }
 
@@ -48,7 +48,7 @@ func OverBubbles(t *testing.T, test func(t *testing.T, opts ...hailtest.Option))
 	}
 }
 
-// Narrow makes a transport of so few bytes that all that is queued is in the queue.
+// Narrow gives a transport buffers so small that queued messages stay in the queue.
 func Narrow(opts []hailtest.Option) []hailtest.Option {
 	return append(slices.Clone(opts), hailtest.BufferSize(1))
 }
