@@ -1,6 +1,6 @@
 package main
 
-// What is measured.
+// The cases that are measured.
 
 import (
 	"context"
@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// bcase is one kind of load.
+// bcase is a case: one kind of load.
 type bcase struct {
 	name     string // for -cases
 	brief    string // for the plot
 	title    string
-	unit     string // what a rate and a CPU time count
+	unit     string // counted by the rate and the CPU time
 	conns    int
 	size     int // bytes of a message
-	inFlight int // messages that a connection has sent and not got back
-	times    int // as long measured as others; so that what is under way at both ends is little of the whole
+	inFlight int // messages that a connection has sent and whose replies have not arrived
+	times    int // the span, in multiples of other cases'; in a longer span messages in flight at its ends count less
 	tls      bool
 	compress bool
-	messages int           // that are published
+	messages int           // to publish
 	interval time.Duration // between them
 	load     func(context.Context, *load) (sample, error)
 }
@@ -53,15 +53,15 @@ var allCases = []bcase{
 type load struct {
 	bcase
 	server  *server
-	warm    time.Duration // that is not measured
-	span    time.Duration // that is
+	warm    time.Duration // before the measurement
+	span    time.Duration // of the measurement
 	settle  time.Duration // before memory is measured
-	profile string        // file to write one to, "" for none
+	profile string        // file to write a profile to, "" for none
 }
 
-// measure runs one case with one peer once.
+// measure runs a case with a peer once.
 func (r *run) measure(ctx context.Context, t *tools, c bcase, p peer) (sample, error) {
-	// Both ends hold a descriptor a connection, and some besides.
+	// Both ends hold a descriptor for each connection, and some more.
 	if most := r.files - 200; c.conns > most {
 		r.note("%s: %d connections, since a process may hold %d open files here", c.name, most, r.files)
 		c.conns = most
@@ -80,7 +80,7 @@ func (r *run) measure(ctx context.Context, t *tools, c bcase, p peer) (sample, e
 	return c.load(ctx, l)
 }
 
-// echo keeps inFlight messages under way on each connection.
+// echo keeps inFlight messages in flight on each connection.
 func echo(ctx context.Context, l *load) (sample, error) {
 	flows, err := connect(ctx, l.server, l.conns, l.compress)
 	if err != nil {
@@ -106,7 +106,7 @@ func publish(ctx context.Context, l *load) (sample, error) {
 		return sample{}, err
 	}
 	defer flows.close()
-	// A server may answer a handshake before it has a connection in its books; an echo comes later.
+	// A server may answer a handshake before it has registered the connection; an echo comes later.
 	if _, err := flows.calibrate(l, clientFrame(payload(l.size, false), false)); err != nil {
 		return sample{}, err
 	}
@@ -118,7 +118,7 @@ func publish(ctx context.Context, l *load) (sample, error) {
 	return flows.receive(l, l.messages, false)
 }
 
-// idle weighs connections that have exchanged one message each.
+// idle measures the memory of connections that have exchanged one message each.
 func idle(ctx context.Context, l *load) (sample, error) {
 	before, err := l.server.settled(l.settle)
 	if err != nil {

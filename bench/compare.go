@@ -14,7 +14,7 @@ import (
 // atBase ends the name of a peer that runs at the revision run.base.
 const atBase = "@base"
 
-// compareWith has each hail peer run at another revision too, just before this tree's.
+// compareWith adds a peer at another revision before each hail peer.
 func (r *run) compareWith(revision string) error {
 	r.base = revision
 	var both []peer
@@ -45,7 +45,7 @@ func (t *tools) buildBase(ctx context.Context, revision string) error {
 	return command(ctx, filepath.Join(tree, "bench"), "go", "build", "-o", t.base, "./servers")
 }
 
-// comparison returns the costs at both revisions as a table. A ratio is the median of those of the rounds.
+// comparison returns the costs at both revisions as a table. A ratio is the median of the rounds' ratios.
 func (r *run) comparison() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Base: %s. Medians of %d rounds of %v; a ratio below 1 is in this tree's favour.\n\n",
@@ -62,7 +62,7 @@ func (r *run) comparison() string {
 			}
 			ratios := r.ratios(c.name, p.name, p.name+atBase, c.cost)
 			if len(ratios) == 0 {
-				continue // what failed is in the notes
+				continue // the notes have the failure
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %.2f | %.3f | %.3f to %.3f |\n", c.title, p.name, unit,
 				median(r.results[key{c.name, p.name + atBase}], c.cost), median(r.results[key{c.name, p.name}], c.cost),

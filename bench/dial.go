@@ -1,6 +1,6 @@
 package main
 
-// Connections as plain sockets, so that the load takes little of the machine that it shares with the server.
+// Connections as plain sockets, so the load uses little of the machine that it shares with the server.
 
 import (
 	"bytes"
@@ -19,12 +19,12 @@ import (
 type flow struct {
 	fd     int
 	index  int
-	want   int    // bytes of replies, or replies, that are still to come
+	want   int    // bytes of replies, or replies, that have not arrived
 	unsent []byte // of the request
-	waits  bool   // for room to write it
+	waits  bool   // for room in the socket
 	sent   time.Time
 	counter
-	got int // bytes that have come, where the server publishes
+	got int // bytes that have arrived, if the server publishes
 }
 
 // flows are the connections of one load.
@@ -34,7 +34,7 @@ type flows struct {
 }
 
 const (
-	// Ports that one address gives without running out.
+	// Ports of one address that can be used at a time.
 	connsPerAddr = 4000
 	patience     = 20 // seconds that a blocking call waits
 )
@@ -118,7 +118,7 @@ func open(fd int, to *net.TCPAddr, from int, request []byte) error {
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout),
 		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1),
-		// A reset at the end: no port is kept behind a connection.
+		// A reset at the end, so no port stays in use.
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),
 		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(2 + from)}}),
 	)
@@ -134,7 +134,7 @@ func open(fd int, to *net.TCPAddr, from int, request []byte) error {
 	return readAnswer(func(b []byte) (int, error) { return read(fd, b) })
 }
 
-// readAnswer reads the answer to a handshake, behind which nothing may come.
+// readAnswer reads the response to a handshake. Nothing may follow it.
 func readAnswer(read func([]byte) (int, error)) error {
 	answer := make([]byte, 0, 1024)
 	for !bytes.HasSuffix(answer, []byte("\r\n\r\n")) {
@@ -150,14 +150,14 @@ func readAnswer(read func([]byte) (int, error)) error {
 	return nil
 }
 
-// The signals of the runtime interrupt a call that has a timeout, as these have.
+// These calls repeat after EINTR: the runtime's signals interrupt calls on sockets with a timeout.
 
 func connectTo(fd int, to unix.Sockaddr) error {
 	err := unix.Connect(fd, to)
 	if err != unix.EINTR {
 		return err
 	}
-	for { // it goes on by itself
+	for { // the connecting goes on by itself
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, patience*1000)
 		switch {
 		case err == unix.EINTR:

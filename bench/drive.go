@@ -43,7 +43,7 @@ func (f *flow) exchange(request []byte) (message, error) {
 	}
 }
 
-// calibrate returns the size of a reply, and sees to it that each connection gives the right one.
+// calibrate returns the size of a reply, and checks the reply on each connection.
 func (fs *flows) calibrate(l *load, request []byte) (size int, err error) {
 	want := payload(l.size, l.compress)
 	for i, f := range fs.all {
@@ -66,7 +66,7 @@ func (fs *flows) calibrate(l *load, request []byte) (size int, err error) {
 	return size, nil
 }
 
-// watch has epoll tell when connections can be read. From then on nothing blocks.
+// watch makes epoll report connections that can be read. From then on nothing blocks.
 func (fs *flows) watch() error {
 	for i, f := range fs.all {
 		if err := unix.SetNonblock(f.fd, true); err != nil {
@@ -80,7 +80,7 @@ func (fs *flows) watch() error {
 	return nil
 }
 
-// each calls got with what came for a connection, until it reports the end or nothing comes.
+// each calls got with the bytes that arrive for a connection, until got reports the end or nothing arrives.
 func (fs *flows) each(got func(f *flow, b []byte) (end bool, err error)) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -118,7 +118,7 @@ func (fs *flows) each(got func(f *flow, b []byte) (end bool, err error)) error {
 	}
 }
 
-// write goes on with a request.
+// write writes the rest of a request.
 func (fs *flows) write(f *flow) error {
 	n, err := unix.Write(f.fd, f.unsent)
 	if err != nil && err != unix.EAGAIN && err != unix.EINTR {
@@ -136,8 +136,9 @@ func (fs *flows) write(f *flow) error {
 	return nil
 }
 
-// echo measures round trips: on each connection inFlight requests go out in one write, and the next when all are
-// answered. Replies are told by their number of bytes, or by their headers where they are compressed. A first part of the time warms up. It returns when nothing is under way any more.
+// echo measures round trips. Each connection sends inFlight requests in one write, and the next after all replies. It
+// counts replies by their bytes, or by their headers if they are compressed. The first part of the time is not measured.
+// It returns when nothing is in flight any more.
 func (fs *flows) echo(l *load, request []byte, reply int) (sample, error) {
 	if err := fs.watch(); err != nil {
 		return sample{}, err
@@ -197,7 +198,7 @@ func (fs *flows) echo(l *load, request []byte, reply int) (sample, error) {
 	return m.sample(t)
 }
 
-// counted returns how much of the replies b is: messages if they are compressed, else bytes.
+// counted returns how many messages of the replies b has, if they are compressed, else how many bytes.
 func (f *flow) counted(l *load, b []byte) int {
 	if l.compress {
 		return f.counter.count(b)
@@ -205,14 +206,14 @@ func (f *flow) counted(l *load, b []byte) int {
 	return len(b)
 }
 
-// receive has the server publish n messages, and measures until all have come everywhere. Where it checks, it
-// looks at each byte.
+// receive makes the server publish n messages, and measures until all have arrived on all connections. If check is set
+// it compares each byte.
 func (fs *flows) receive(l *load, n int, check bool) (sample, error) {
 	if err := fs.watch(); err != nil {
 		return sample{}, err
 	}
 	frame := serverFrame(bytes.Repeat([]byte{'x'}, l.size))
-	run := bytes.Repeat(frame, 2+(256<<10)/len(frame)) // a read's bytes begin anywhere in the first
+	run := bytes.Repeat(frame, 2+(256<<10)/len(frame)) // the bytes of a read begin anywhere in the first frame
 	for _, f := range fs.all {
 		f.got = 0
 	}

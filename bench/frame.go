@@ -1,6 +1,6 @@
 package main
 
-// Frames and messages as bytes: what the load sends, and what a reply has to be.
+// Frames and messages as bytes: the load's requests, and the expected replies.
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"io"
 )
 
-// payload returns the content of a message: ASCII, and what compresses like JSON where that is wanted.
+// payload returns the content of a message: ASCII, which compresses like JSON if the case asks for compression.
 func payload(size int, compress bool) []byte {
 	var b bytes.Buffer
 	for i := 0; b.Len() < size; i++ {
@@ -29,7 +29,7 @@ func clientFrame(p []byte, compress bool) []byte {
 	first := byte(0x81)
 	if compress {
 		var z bytes.Buffer
-		w, _ := flate.NewWriter(&z, flate.BestSpeed) // fails for a wrong level only
+		w, _ := flate.NewWriter(&z, flate.BestSpeed) // it fails only if the level is wrong
 		w.Write(p)
 		w.Flush()
 		first, p = first|0x40, z.Bytes()[:z.Len()-4]
@@ -56,16 +56,16 @@ func appendHeader(b []byte, first, mask byte, n int) []byte {
 	return binary.BigEndian.AppendUint64(append(b, first, mask|127), uint64(n))
 }
 
-// message is what a server sent, in one frame or several.
+// message is a server's message, in one frame or several.
 type message struct {
 	content    []byte
 	compressed bool
-	size       int // with all headers
+	size       int // with the headers of all frames
 }
 
 var errPartial = errors.New("the message is not whole yet")
 
-// parseMessage returns the text message that b begins with, errPartial where b ends before it does.
+// parseMessage returns the text message that b begins with, errPartial if b ends before it does.
 func parseMessage(b []byte) (message, error) {
 	m := message{}
 	for first := true; ; first = false {
@@ -87,7 +87,7 @@ func parseMessage(b []byte) (message, error) {
 	}
 }
 
-// parseHeader returns the sizes of the header and the payload of an unmasked frame, 0 where b is too short to tell.
+// parseHeader returns the sizes of the header and the payload of an unmasked frame, 0 if b is too short.
 func parseHeader(b []byte) (header, size int) {
 	switch {
 	case len(b) >= 2 && b[1] < 126:
@@ -102,10 +102,10 @@ func parseHeader(b []byte) (header, size int) {
 
 // counter counts the messages of a stream.
 type counter struct {
-	head  [10]byte // of the frame that begins
-	have  int      // bytes of it
-	left  int      // bytes that the frame has still to come
-	final bool     // it ends a message
+	head  [10]byte // of the current frame
+	have  int      // bytes of head that have arrived
+	left  int      // bytes of the frame that have not arrived
+	final bool     // the frame ends a message
 }
 
 // count returns how many messages end in b.
@@ -135,13 +135,13 @@ func (m *message) inflate() error {
 	if !m.compressed {
 		return nil
 	}
-	const tail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff" // what was left off (RFC 7692 section 7.2.2), and an end
+	const tail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff" // the bytes that the sender cut off (RFC 7692 section 7.2.2), and a final block
 	var err error
 	m.content, err = io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(m.content), bytes.NewReader([]byte(tail)))))
 	return err
 }
 
-// check says what is wrong with m as the echo of want.
+// check returns an error if m is not the echo of want.
 func (m *message) check(want []byte, compress bool) error {
 	switch {
 	case !bytes.Equal(m.content, want):

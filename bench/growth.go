@@ -1,6 +1,6 @@
 package main
 
-// How memory grows with idle connections, and what they cost while nothing comes.
+// How memory grows with idle connections, and their cost while nothing arrives.
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // idleSpan is how long idle connections are watched: shorter than any heartbeat's interval.
 const idleSpan = 5 * time.Second
 
-// growth weighs more and more idle connections of each peer, and prints a table.
+// growth measures the memory of more and more idle connections of each peer, and prints a table.
 func (r *run) growth(ctx context.Context, w io.Writer) error {
 	var err error
 	if r.files, err = raiseFileLimit(); err != nil {

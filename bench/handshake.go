@@ -1,6 +1,6 @@
 package main
 
-// The load of handshakes, which blocks in some goroutines.
+// The load of handshakes, in goroutines that block.
 
 import (
 	"context"

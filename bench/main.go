@@ -27,13 +27,13 @@ func main() {
 	rounds := flag.Int("rounds", 0, "rounds; each runs every case with every peer; 0: 3, or 5 with -base")
 	span := flag.Duration("time", 400*time.Millisecond, "how long a case is measured in a round")
 	out := flag.String("out", "", "directory to write RESULTS.md and results.svg to; none: print the table only")
-	growth := flag.Bool("growth", false, "weigh 1,000 to 18,000 idle connections instead, and what a garbage collection costs with them")
+	growth := flag.Bool("growth", false, "weigh 1,000 to 18,000 idle connections instead, and measure the cost of a garbage collection with them")
 	base := flag.String("base", "", "revision to compare hail and hail-reuse with, instead of with their peers")
 	profile := flag.String("profile", "", "directory for a CPU profile of each Go server in each case")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	debug.SetGCPercent(800) // of a small heap: the machine's cores are the servers'
+	debug.SetGCPercent(800) // the heap is small, and the machine's cores are for the servers
 	r := &run{rounds: cmp.Or(*rounds, 3), warm: max(*span/3, 300*time.Millisecond), span: *span, settle: 200 * time.Millisecond, profile: *profile, progress: os.Stderr}
 	if err := r.choose(*cases, *names); err != nil {
 		log.Fatal(err)
@@ -86,16 +86,16 @@ type run struct {
 	notes   []string
 }
 
-// key is whose samples are meant.
+// key names the case and the peer of samples.
 type key struct{ bcase, peer string }
 
-// sample is what one round says of one peer in one case.
+// sample is the result of one round for one peer in one case.
 type sample struct {
 	round        int
 	rate         float64 // messages, deliveries or handshakes a second
 	user, system float64 // microseconds of the server's CPU for each
 	p50, p99     time.Duration
-	memory       float64 // resident: MiB of the server, or KB a connection where it idles
+	memory       float64 // resident: MiB of the server, or KB a connection if they idle
 }
 
 func (s sample) cpu() float64 { return s.user + s.system }
@@ -145,7 +145,7 @@ func (r *run) turns() []turn {
 	return turns
 }
 
-// all runs every case with every peer, round by round. What fails is noted.
+// all runs every case with every peer, round by round, and notes failures.
 func (r *run) all(ctx context.Context) error {
 	r.results = make(map[key][]sample)
 	var err error
@@ -180,14 +180,14 @@ func (r *run) all(ctx context.Context) error {
 	return nil
 }
 
-// note keeps what the results have to say besides figures, once.
+// note adds a remark to the results, once.
 func (r *run) note(format string, args ...any) {
 	if n := fmt.Sprintf(format, args...); !slices.Contains(r.notes, n) {
 		r.notes = append(r.notes, n)
 	}
 }
 
-// raiseFileLimit lets this process, and those that it starts, hold as many descriptors as the system allows.
+// raiseFileLimit sets the limit of descriptors for this process, and those that it starts, to the system's maximum.
 func raiseFileLimit() (int, error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

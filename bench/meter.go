@@ -1,6 +1,6 @@
 package main
 
-// What a load has done, and what the server took for it.
+// The results of a load, and the cost to the server.
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func merge(tallies []tally) *tally {
 	return all
 }
 
-// quantile returns the time that the fraction q did not exceed. What took has is in order.
+// quantile returns the time that the fraction q did not exceed. took is in order.
 func (t *tally) quantile(q float64) time.Duration {
 	if len(t.took) == 0 {
 		return 0
@@ -46,7 +46,7 @@ type meter struct {
 	memory       float64
 }
 
-// begin starts to measure, and a profile where there shall be one: it lasts until the server leaves.
+// begin starts to measure, and starts a profile if the load has one: it lasts until the server exits.
 func (l *load) begin() (m meter, err error) {
 	if l.profile != "" {
 		if err := l.server.do("profile cpu 60 " + l.profile); err != nil {
@@ -59,7 +59,7 @@ func (l *load) begin() (m meter, err error) {
 	return m, err
 }
 
-// stop ends to measure.
+// stop ends the measurement.
 func (m *meter) stop() error {
 	m.span = time.Since(m.begun)
 	user, system, err := m.server.usage()
@@ -71,7 +71,7 @@ func (m *meter) stop() error {
 	return err
 }
 
-// sample returns what was measured while the tally was made.
+// sample returns the results of the time in which the tally was made.
 func (m *meter) sample(t *tally) (sample, error) {
 	if t.n == 0 {
 		return sample{}, errors.New("nothing was done in time")

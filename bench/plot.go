@@ -12,7 +12,7 @@ const (
 	plotWidth  = 880
 	plotColumn = plotWidth / 2
 	plotLabel  = 84 // of a peer's name
-	plotFigure = 60 // of the figure behind a bar
+	plotFigure = 60 // of the figure after a bar
 	plotBar    = 15
 	plotHead   = 44
 )

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// median returns the middle of what f says of the samples.
+// median returns the median of f over the samples.
 func median[S any](samples []S, f func(S) float64) float64 {
 	v := make([]float64, len(samples))
 	for i, s := range samples {
@@ -27,7 +27,7 @@ func median[S any](samples []S, f func(S) float64) float64 {
 	return (v[(n-1)/2] + v[n/2]) / 2
 }
 
-// cost is what the peers are compared by: CPU, and memory where nothing moves.
+// cost is the measure that compares peers: CPU, or memory if connections idle.
 func (c bcase) cost(s sample) float64 {
 	if c.unit == "" {
 		return s.memory
@@ -35,7 +35,7 @@ func (c bcase) cost(s sample) float64 {
 	return s.cpu()
 }
 
-// pace is the time that one takes, while all the machine's cores are at it.
+// pace is the time for one, while all of the machine's cores work on it.
 func pace(s sample) float64 { return 1 / s.rate }
 
 // ratio returns the median of ratios, 0 if there are none.
@@ -43,7 +43,7 @@ func (r *run) ratio(bcase, a, b string, cost func(sample) float64) float64 {
 	return median(r.ratios(bcase, a, b, cost), func(v float64) float64 { return v })
 }
 
-// ratios returns a's cost in parts of b's for each round that has both.
+// ratios returns the ratio of a's cost to b's for each round that has both.
 func (r *run) ratios(bcase, a, b string, cost func(sample) float64) (ratios []float64) {
 	for _, x := range r.results[key{bcase, a}] {
 		for _, y := range r.results[key{bcase, b}] {
@@ -55,10 +55,10 @@ func (r *run) ratios(bcase, a, b string, cost func(sample) float64) (ratios []fl
 	return ratios
 }
 
-// goal is a figure of the design to reach.
+// goal is a target figure of the design.
 type goal struct {
 	bcase   string
-	peer    string // whose figure is 1; "": most is absolute
+	peer    string // the peer whose figure is 1; "": most is absolute
 	most    float64
 	stretch bool
 	pace    bool // of the time instead of the cost
@@ -80,7 +80,7 @@ var goals = []goal{
 	{bcase: "idle", peer: "bun", most: 1.0, stretch: true},
 }
 
-// figures returns what hail and hail-reuse have reached of a goal.
+// figures returns the figures of hail and hail-reuse for a goal.
 func (r *run) figures(g goal, c bcase) (hail, reuse float64) {
 	cost := c.cost
 	if g.pace {
@@ -117,8 +117,8 @@ func (r *run) markdown(args string) string {
 		args, output("git", "describe", "--always", "--dirty=, changed"), time.Now().UTC().Format(time.DateOnly))
 	fmt.Fprintf(&b, "Medians of %d rounds of %v; in each round every case ran with every peer in turn.\n\n", r.rounds, r.span)
 	b.WriteString("Each server is a process of its own and says its own CPU time, user and system. The load comes from one process over loopback, on the same\n" +
-		"cores: what a server saves goes to the load, so compare CPU before rates. hail's part is hail's cost in parts of the peer's, in the same\n" +
-		"round: below 1 hail is cheaper. Cost is CPU, or memory where connections idle; KB are 1024 B.\n\n")
+		"cores: CPU that a server saves goes to the load, so compare CPU before rates. hail's part is hail's cost in parts of the peer's, in the same\n" +
+		"round: below 1 hail is cheaper. Cost is CPU, or memory if connections idle; KB are 1024 B.\n\n")
 	b.WriteString(r.machine())
 	b.WriteString("\n| peer | how it is set up |\n|---|---|\n")
 	for _, p := range r.peers {
@@ -174,7 +174,7 @@ func (r *run) table(b *strings.Builder, c bcase) {
 	}
 }
 
-// plural is a unit's stem in the plural, to which an s is put.
+// plural returns a unit's plural without the s.
 func plural(unit string) string {
 	if stem, ok := strings.CutSuffix(unit, "y"); ok {
 		return stem + "ie"
@@ -200,7 +200,7 @@ func short(ns float64) string {
 	}
 }
 
-// machine says what ran where.
+// machine describes the machine and the versions.
 func (r *run) machine() string {
 	var b strings.Builder
 	model := ""
@@ -235,7 +235,7 @@ func npmVersion(name string) string {
 	return output("node", "-p", "require('./js/node_modules/"+name+"/package.json').version")
 }
 
-// output returns what a command prints, "unknown" where it fails.
+// output returns the output of a command, "unknown" if it fails.
 func output(name string, args ...string) string {
 	out, err := exec.Command(name, args...).Output()
 	if err != nil {

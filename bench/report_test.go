@@ -30,7 +30,7 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// twoRounds has a peer that costs twice hail's in one round and four times in another, and failed in a third.
+// twoRounds has a peer that costs twice as much as hail in one round, four times in another, and failed in a third.
 func twoRounds() *run {
 	of := func(round int, user, system, rate float64) sample {
 		return sample{round: round, user: user, system: system, rate: rate, p50: time.Millisecond, p99: time.Second, memory: 10}

@@ -1,6 +1,6 @@
 package main
 
-// A server's process: how it is started, asked and stopped.
+// A server's process: starting it, asking it and stopping it.
 
 import (
 	"bufio"
@@ -65,7 +65,7 @@ func (t *tools) start(ctx context.Context, p peer, c bcase) (*server, error) {
 	return s, nil
 }
 
-// stop ends the server: it leaves when its input ends.
+// stop ends the server: it exits when its input ends.
 func (s *server) stop() {
 	s.in.Close()
 	timer := time.AfterFunc(2*time.Second, func() { s.cmd.Process.Kill() })
@@ -73,7 +73,7 @@ func (s *server) stop() {
 	s.cmd.Wait()
 }
 
-// ask has the server do something, and returns its answer.
+// ask sends the server a command, and returns its answer.
 func (s *server) ask(command string) (string, error) {
 	if _, err := io.WriteString(s.in, command+"\n"); err != nil {
 		return "", fmt.Errorf("ask the server: %w", err)
@@ -85,7 +85,7 @@ func (s *server) ask(command string) (string, error) {
 	return strings.TrimSpace(line), nil
 }
 
-// do has the server do something that it answers with "ok".
+// do sends the server a command that it answers with "ok".
 func (s *server) do(command string) error {
 	answer, err := s.ask(command)
 	if err == nil && answer != "ok" {
@@ -121,7 +121,7 @@ func (s *server) resident() (float64, error) {
 	return 0, fmt.Errorf("no VmRSS of process %d", s.cmd.Process.Pid)
 }
 
-// settled returns the resident memory when garbage is collected and nothing moves.
+// settled returns the resident memory after two collections, each after a wait.
 func (s *server) settled(wait time.Duration) (float64, error) {
 	for range 2 {
 		time.Sleep(wait)

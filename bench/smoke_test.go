@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// small returns a run of what is chosen, small and short.
+// small returns a small and short run of the chosen cases and peers.
 func small(t *testing.T, cases, names string) *run {
 	t.Helper()
 	r := &run{rounds: 1, warm: 20 * time.Millisecond, span: 50 * time.Millisecond, settle: 20 * time.Millisecond, progress: io.Discard}
@@ -22,7 +22,7 @@ func small(t *testing.T, cases, names string) *run {
 	return r
 }
 
-// checkSamples runs r, and looks for a sample of each turn.
+// checkSamples runs r, and checks that each turn has a sample.
 func checkSamples(t *testing.T, r *run) {
 	t.Helper()
 	if err := r.all(t.Context()); err != nil {

@@ -1,6 +1,6 @@
 package main
 
-// The load over TLS, which needs a goroutine a connection.
+// The load over TLS, with a goroutine for each connection.
 
 import (
 	"context"
@@ -47,7 +47,7 @@ func echoTLS(ctx context.Context, l *load) (sample, error) {
 	return m.sample(merge(tallies))
 }
 
-// echoOver has one connection echo until the phase is draining, and looks at its first and its last reply.
+// echoOver has one connection echo until the phase is draining, and checks its first and its last reply.
 func (l *load) echoOver(nc net.Conn, phase *atomic.Int32, t *tally) error {
 	content := payload(l.size, false)
 	request := clientFrame(content, false)

@@ -1,6 +1,6 @@
 package main
 
-// What is made ready before servers start.
+// Preparations before servers start.
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// tools are what servers are started with.
+// tools are the programs and files to start servers with.
 type tools struct {
 	dir       string // temporary
 	servers   string // the program of the Go peers
@@ -28,7 +28,7 @@ type tools struct {
 	cert, key string
 }
 
-// prepare builds the Go servers, installs the others where Node is at hand, and makes a certificate.
+// prepare builds the Go servers, installs the others if there is Node, and makes a certificate.
 func (r *run) prepare(ctx context.Context) (t *tools, err error) {
 	dir, err := os.MkdirTemp("", "hail-bench-")
 	if err != nil {
@@ -57,7 +57,7 @@ func (r *run) prepare(ctx context.Context) (t *tools, err error) {
 	return t, nil
 }
 
-// installJS sees to it that bench/js has the versions that it asks for.
+// installJS installs the versions that bench/js requires.
 func (r *run) installJS(ctx context.Context) error {
 	inJS := func(p peer) bool { return !p.goServer }
 	if !slices.ContainsFunc(r.peers, inJS) {
@@ -74,7 +74,7 @@ func (r *run) installJS(ctx context.Context) error {
 	if err := command(ctx, "js", "npm", "ci", "--ignore-scripts", "--silent"); err != nil {
 		return err
 	}
-	// What this one does is all that any of them needs.
+	// This one's install script is the only one that is needed.
 	return command(ctx, "js", "node", "node_modules/bun/install.js")
 }
 

@@ -1,4 +1,4 @@
-// Bun's server, as its documentation has it.
+// Bun's server, as in its documentation.
 import { cert, compress, control, key } from './control.js';
 
 const server = Bun.serve({

@@ -1,4 +1,4 @@
-// What a server does that the driver asks for, on standard input: see ../servers/main.go.
+// The driver's commands on standard input: see ../servers/main.go.
 import { createInterface } from 'node:readline';
 
 export const compress = process.env.BENCH_COMPRESS === '1';

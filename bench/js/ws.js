@@ -1,4 +1,4 @@
-// ws on Node, as its README has it.
+// ws on Node, as in its README.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTLSServer } from 'node:https';

@@ -9,8 +9,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// coderPeer is coder/websocket as its echo and chat examples have it. It reads a message whole, into a buffer from a
-// pool, and writes it with one call: copied from its Reader to its Writer a long one would be many fragments.
+// coderPeer is coder/websocket as in its echo and chat examples. It reads a whole message into a buffer from a pool, and
+// writes it with one call: a copy from Reader to Writer would split a long message into many fragments.
 func coderPeer(s settings) peer {
 	options := &websocket.AcceptOptions{}
 	if s.compress {
@@ -69,9 +69,9 @@ func (c *coderClient) echo() {
 	}
 }
 
-// write writes what is published, so that a slow connection holds up no other.
+// write writes published messages, so a slow connection does not delay others.
 func (c *coderClient) write() {
 	for message := range c.send {
-		c.conn.Write(context.Background(), websocket.MessageText, message) // once it fails the rest do, and echo ends
+		c.conn.Write(context.Background(), websocket.MessageText, message) // after it fails the rest fail too, and echo ends
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// epollPeer is the floor without goroutines for connections: a thread a core waits for all of its sockets.
+// epollPeer is the floor without goroutines for connections: a thread for each core waits for all of its sockets.
 func epollPeer(settings) peer {
 	return peer{serve: func(ln net.Listener) error {
 		loops := make([]int, runtime.GOMAXPROCS(0))
@@ -37,7 +37,7 @@ func epollPeer(settings) peer {
 	}}
 }
 
-// detach takes a socket from the runtime.
+// detach removes a socket from the runtime's poller.
 func detach(conn net.Conn) (int, error) {
 	defer conn.Close()
 	file, err := conn.(*net.TCPConn).File()

@@ -1,6 +1,6 @@
 package main
 
-// What no server can do without: reads, writes, and the payload unmasked between them. Nothing is checked.
+// The minimum work of a server: it reads, unmasks the payload, and writes. Nothing is checked.
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"net"
 )
 
-// floorPeer blocks in a goroutine a connection.
+// floorPeer has a goroutine for each connection, which blocks.
 func floorPeer(settings) peer {
 	return peer{serve: func(ln net.Listener) error {
 		return serveConns(ln, func(conn net.Conn) {
@@ -31,13 +31,13 @@ func floorPeer(settings) peer {
 	}}
 }
 
-// floorEcho turns what a connection reads into what it writes.
+// floorEcho turns the bytes that a connection reads into the bytes that it writes.
 type floorEcho struct {
 	open    bool   // the handshake is done
-	in, out []byte // in: what was read and not yet answered
+	in, out []byte // in: bytes that were read and are not answered
 }
 
-// room returns where to read to: enough for the frame that has begun.
+// room returns the buffer to read into, with room for the current frame.
 func (e *floorEcho) room() []byte {
 	need := len(e.in) + 4096
 	if header, size := frameHead(e.in); e.open && header > 0 {
@@ -49,7 +49,7 @@ func (e *floorEcho) room() []byte {
 	return e.in[len(e.in):cap(e.in)]
 }
 
-// took returns the answer to the n bytes that were read; it is valid until the next call.
+// took returns the answer to the n bytes that were read. It is valid until the next call.
 func (e *floorEcho) took(n int) []byte {
 	e.in = e.in[:len(e.in)+n]
 	e.out = e.out[:0]
@@ -78,7 +78,7 @@ func (e *floorEcho) took(n int) []byte {
 	return e.out
 }
 
-// frameHead returns the lengths of the header, mask included, and the payload that b begins with; 0 where it is cut off.
+// frameHead returns the lengths of the header, mask included, and the payload that b begins with; 0 if b is too short.
 func frameHead(b []byte) (header, size int) {
 	if len(b) < 2 {
 		return 0, 0
@@ -110,7 +110,7 @@ func unmask(b, key []byte) {
 	}
 }
 
-// appendSwitch appends the answer to a handshake (RFC 6455 section 4.2.2).
+// appendSwitch appends the response to a handshake (RFC 6455 section 4.2.2).
 func appendSwitch(b, request []byte) []byte {
 	_, after, _ := bytes.Cut(request, []byte("Sec-WebSocket-Key: "))
 	key, _, _ := bytes.Cut(after, []byte("\r\n"))

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// stream is a handshake with three frames behind it, and what a floor answers.
+// stream is a handshake followed by three frames, and a floor's answer.
 func stream() (in, out []byte) {
 	in = []byte("GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	out = []byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +

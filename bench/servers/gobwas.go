@@ -9,7 +9,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// gobwasPeer is gobwas/ws as its README has it: the zero-copy upgrade of a bare connection, then a goroutine that
+// gobwasPeer is gobwas/ws as in its README: the zero-copy upgrade of a bare connection, then a goroutine that
 // reads and writes with wsutil, or with the frames of wsflate. A message to publish is compiled once.
 func gobwasPeer(s settings) peer {
 	wsutil.SetMaxMessageSize(readLimit)

@@ -7,7 +7,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// gorillaPeer is gorilla/websocket as its echo and chat examples have it, with write buffers from a pool.
+// gorillaPeer is gorilla/websocket as in its echo and chat examples, with write buffers from a pool.
 func gorillaPeer(s settings) peer {
 	upgrader := websocket.Upgrader{WriteBufferPool: &sync.Pool{}, EnableCompression: s.compress}
 	var clients registry[*gorillaClient]
@@ -35,7 +35,7 @@ func gorillaPeer(s settings) peer {
 	return peer{serve: serveHTTP(upgrade), publish: func(message []byte) {
 		m, err := websocket.NewPreparedMessage(websocket.TextMessage, message)
 		if err != nil {
-			panic(err) // none of its errors has to do with a connection
+			panic(err) // its errors do not concern a connection
 		}
 		clients.each(func(c *gorillaClient) { c.send <- m })
 	}}
@@ -58,9 +58,9 @@ func (c *gorillaClient) echo() {
 	}
 }
 
-// writePump writes what is published, so that a slow connection holds up no other.
+// writePump writes published messages, so a slow connection does not delay others.
 func (c *gorillaClient) writePump() {
 	for m := range c.send {
-		c.conn.WritePreparedMessage(m) // once it fails the rest do, and echo ends
+		c.conn.WritePreparedMessage(m) // after it fails the rest fail too, and echo ends
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// gwsPeer is gws as its README has it, but without its deadline: that is left to the user, and is the cheaper.
+// gwsPeer is gws as in its README, without the deadline: that is the user's choice, and cheaper without.
 // Messages are handled one after another, as in its echo example: ParallelEnabled would mix up the replies.
 func gwsPeer(s settings) peer {
 	h := &gwsHandler{}

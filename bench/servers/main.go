@@ -1,9 +1,9 @@
-// Command servers is hail and its Go peers as servers to measure: the argument chooses one. Each echoes what it is
-// sent, and publishes messages of its own when told to.
+// Command servers is hail and its Go peers as servers to measure: the argument chooses one. Each echoes messages, and
+// publishes messages of its own on command.
 //
-// It prints "listening ADDR" and then answers each line of its input: "usage" with its CPU time, "gc" when memory is
-// given back, "cycle" with what a garbage collection takes in microseconds: in all, stopped, of CPU; "publish N SIZE INTERVAL_US" when the messages are handed over, "profile cpu SECONDS FILE" at once.
-// It leaves when its input ends. BENCH_TLS_CERT, BENCH_TLS_KEY, BENCH_COMPRESS and BENCH_QUEUE are its settings.
+// It prints "listening ADDR" and then answers each line of its input. "usage": its CPU time. "gc": after memory was
+// returned to the system. "cycle": the microseconds of a garbage collection in total, stopped, and of CPU. "publish N SIZE
+// INTERVAL_US": after the messages were published. "profile cpu SECONDS FILE": at once. It exits when its input ends. BENCH_TLS_CERT, BENCH_TLS_KEY, BENCH_COMPRESS and BENCH_QUEUE are its settings.
 package main
 
 import (
@@ -24,11 +24,11 @@ import (
 	"time"
 )
 
-// settings are what a case asks of every peer alike.
+// settings are the settings of a case, the same for every peer.
 type settings struct {
 	tls      *tls.Config // nil: plain TCP
 	compress bool        // permessage-deflate without context takeover
-	queue    int         // published messages that a connection has to have room for; 0: it only echoes
+	queue    int         // published messages that a connection must have room for; 0: it only echoes
 }
 
 // peer is a server. It echoes messages of up to 1 MiB.
@@ -74,7 +74,7 @@ func main() {
 	go func() { log.Fatal(p.serve(ln)) }() // ends with the process
 	fmt.Println("listening", addr)
 	control(p)
-	pprof.StopCPUProfile() // writes what there is of one
+	pprof.StopCPUProfile() // writes an unfinished profile
 }
 
 func readSettings() (settings, error) {
@@ -95,7 +95,7 @@ func readSettings() (settings, error) {
 	return s, nil
 }
 
-// control answers the driver until it has no more to ask.
+// control answers the driver until its input ends.
 func control(p peer) {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		answer, err := do(p, strings.Fields(in.Text()))
@@ -136,7 +136,7 @@ func do(p peer, command []string) (string, error) {
 	return "", fmt.Errorf("no command %q", command[0])
 }
 
-// publish hands n messages over, each when it is due.
+// publish publishes n messages, each when it is due.
 func publish(p peer, n, size int, interval time.Duration) {
 	message := bytes.Repeat([]byte{'x'}, size)
 	begin := time.Now()
@@ -146,7 +146,7 @@ func publish(p peer, n, size int, interval time.Duration) {
 	}
 }
 
-// profile writes a CPU profile of the seconds that come.
+// profile writes a CPU profile of the next seconds.
 func profile(command []string) error {
 	if len(command) != 4 || command[1] != "cpu" {
 		return fmt.Errorf("usage: profile cpu SECONDS FILE")
@@ -170,13 +170,13 @@ func profile(command []string) error {
 	return nil
 }
 
-// serveHTTP returns a peer's serve that has net/http answer the handshakes.
+// serveHTTP returns a peer's serve, which answers handshakes by net/http.
 func serveHTTP(h http.HandlerFunc) func(net.Listener) error {
 	return func(ln net.Listener) error { return http.Serve(ln, h) }
 }
 
-// cycle collects garbage, and says how many microseconds that took, how many of them the
-// program stood still, and how many of CPU were used.
+// cycle collects garbage, and returns the microseconds of the collection: in total, with the program stopped, and of
+// CPU.
 func cycle() (string, error) {
 	var before, after debug.GCStats
 	var begun, ended syscall.Rusage

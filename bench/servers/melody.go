@@ -6,7 +6,7 @@ import (
 	"github.com/olahol/melody"
 )
 
-// melodyPeer is melody as its README has it, with room for the messages of a case: it drops what finds none.
+// melodyPeer is melody as in its README, with room for the messages of a case: it drops messages that find none.
 func melodyPeer(s settings) peer {
 	m := melody.New()
 	m.Config.MaxMessageSize = readLimit

@@ -2,7 +2,7 @@ package main
 
 import "sync"
 
-// registry is the open connections of a peer that does not keep them itself.
+// registry has the open connections of a peer that does not keep them itself.
 type registry[C comparable] struct {
 	mu    sync.RWMutex
 	conns map[C]struct{}
