@@ -1,4 +1,4 @@
-# What a developer of hail does, by name. Go is all it takes, but for e2e, which also needs Node.
+# The commands for developers of hail. They need Go only, except e2e and bench, which also need Node.
 
 FUZZTIME ?= 30s
 SOAKTIME ?= 2m
@@ -6,7 +6,7 @@ SOAKSEED ?= 0
 BASE ?= HEAD
 CASES ?= .
 
-# The race detector needs cgo; Go turns that off where there is no C compiler.
+# The race detector needs cgo, which Go turns off if there is no C compiler.
 race := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 .PHONY: help test lint e2e bench compare microbench fuzz soak vuln rename
@@ -15,7 +15,7 @@ help: ## Show this list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r verb text; do \
 		printf '  make %-10s %s\n' "$$verb" "$$text"; done
 
-test: ## Test every module
+test: ## Test every module, in about four minutes on two cores
 	@scripts/each.sh go test $(race) -shuffle=on ./...
 	go test -run Allocations ./internal/... ./test/lifecycle
 	go test ./test/hostile
@@ -46,7 +46,7 @@ soak: ## Run random peers and faults against a model for twice SOAKTIME (2m), fr
 	go test -tags soak $(race) -v -run LengthOf16GiB ./test/hostile
 	$(if $(race),go test -tags soak -v -run LengthOf16GiB ./test/hostile)
 
-vuln: ## Look for known vulnerabilities in what is imported; needs the network
+vuln: ## Look for known vulnerabilities in imported code; needs the network
 	@scripts/each.sh go tool -modfile="$(CURDIR)/tools/go.mod" govulncheck ./...
 
 rename: ## Change the module path everywhere to MODULE

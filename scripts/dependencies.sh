@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that docs/dependencies.md lists what the go.mod and package.json files require, and nothing else.
+# Checks that docs/dependencies.md lists the requirements of the go.mod and package.json files, and nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 module=$(go list -m)
@@ -14,7 +14,7 @@ required() {
     dir=$(dirname "$file")
     [ "$dir" = . ] || dir=${dir#./}
     if [ "${file##*/}" = go.mod ]; then
-      # What a block requires directly; a tool has its package's path.
+      # The direct requirements of a block; a tool has its package's path.
       awk -v dir="$dir" -v own="$module" '
         /^(require|tool) \(/ { inside = 1; next }
         /^\)/ { inside = 0 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the examples' servers and drives them with the clients people have: ws, a browser, WeChat's mini program.
-# Installs what is missing.
+# Builds the examples' servers and drives them with real clients: ws, a browser, WeChat's mini program.
+# Installs missing programs.
 set -euo pipefail
 cd "$(dirname "$0")/../test/e2e"
 
@@ -32,7 +32,7 @@ export CHROMIUM
 # npm ci starts from scratch each time: only when the lock file has changed.
 if ! cmp -s package-lock.json node_modules/.installed; then
   npm ci --loglevel=error >/dev/null
-  chmod +x node_modules/miniprogram-compiler/bin/*/wcc* # which its package forgets
+  chmod +x node_modules/miniprogram-compiler/bin/*/wcc* # its package lacks the mode
   cp package-lock.json node_modules/.installed
 fi
 
@@ -40,5 +40,5 @@ mkdir -p artifacts
 (cd ../.. && go build ${RACE:-} -o test/e2e/artifacts/ ./examples/greeter ./examples/chat &&
   go build ${RACE:-} -o test/e2e/artifacts/wechat-server ./examples/wechat/server)
 
-# Each test has a time limit of its own; --test-timeout ends a file that hangs all the same.
+# Each test has a time limit of its own; --test-timeout ends a file that hangs nevertheless.
 exec node --test --test-timeout=240000 --test-force-exit --test-reporter=spec

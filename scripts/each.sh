@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# each.sh COMMAND... runs the command in the folder of every module, and fails if it failed in one.
+# each.sh COMMAND... runs the command in the directory of every module, and fails if it failed in one.
 # The module in tools/ has no code of ours.
 set -euo pipefail
 cd "$(dirname "$0")/.."

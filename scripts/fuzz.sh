@@ -9,7 +9,7 @@ targets=$(go test -list '^Fuzz' ./... | awk '
   /^ok/   { for (i = 0; i < n; i++) print $2, names[i]; n = 0 }')
 [ -n "$targets" ] || { echo "fuzz: found no target" >&2; exit 1; }
 
-# Go before 1.27 may take the end of fuzztime for the target's failure (golang/go issue 75804). It has found no input then.
+# Go before 1.27 may report the end of fuzztime as the target's failure (golang/go issue 75804). It has found no input then.
 found_nothing() {
   grep -qx '    context deadline exceeded' "$1" && ! grep -Eq 'Failing input|panic:|DATA RACE' "$1"
 }

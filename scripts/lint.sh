@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Checks every module's form and sense, and that the library builds for systems other than this one.
+# Runs gofmt, vet and staticcheck on every module, and checks that the library builds for other systems.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 status=0
-# check TITLE COMMAND... goes on after a failure, so that one run tells all there is to mend.
+# check TITLE COMMAND... continues after a failure, so one run reports all faults.
 check() {
   echo "== $1"
   "${@:2}" || { status=1; echo "lint: $1 failed" >&2; }

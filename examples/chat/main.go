@@ -1,7 +1,6 @@
-// Chat is rooms in which people talk. The page at / joins the room that it is told, as does a WebSocket at
-// /ws?room=NAME, whose first message is the nickname and each later one a line for the others in the room. They get
-// "joined NICKNAME", "left NICKNAME", and for a line "says NICKNAME", a line break and the line. Nobody gets
-// their own.
+// Chat serves chat rooms, and a page to talk in at /. A WebSocket at /ws?room=NAME joins a room. Its first message is
+// the nickname, and each later one is a line for the others in the room. They get "joined NICKNAME", "left NICKNAME",
+// and for a line "says NICKNAME", a line break and the line. Nobody gets their own.
 package main
 
 import (
@@ -22,7 +21,7 @@ import (
 //go:embed page.html
 var page []byte
 
-// drainTime is how long connections get to finish once the program is told to stop.
+// drainTime is how long connections may still finish after the program was told to stop.
 const drainTime = 10 * time.Second
 
 func main() {
@@ -63,7 +62,7 @@ func serve(ctx context.Context, ln net.Listener) error {
 	slog.Info("draining", "conns", chat.Len())
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	// Connections first: whoever reconnects meanwhile is told 503 and when to come back.
+	// Connections first: clients that reconnect meanwhile get 503 with Retry-After.
 	if err := chat.Shutdown(ctx); err != nil {
 		slog.Warn("drained", "err", err)
 	}

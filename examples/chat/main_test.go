@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { hailtest.Main(m) }
 
-// chat is the server with a signal for each nickname that it has taken.
+// chat is the server with a signal for each nickname that it has read.
 type chat struct {
 	*hail.Server
 	named chan struct{}
@@ -33,7 +33,7 @@ func newChat() chat {
 	return ch
 }
 
-// join dials a room and says the nickname, of which the others in the room hear.
+// join dials a room and sends the nickname, which the others in the room get.
 func (ch chat) join(t *testing.T, room, name string, others ...*hailtest.Peer) *hailtest.Peer {
 	t.Helper()
 	p := hailtest.Dial(t, routes(ch), "/ws?room="+room)
@@ -66,7 +66,7 @@ func TestTellsTheOthers(t *testing.T) {
 	want(t, alice, "says bob\n")
 	want(t, bob, "says alice\nsays bob\nnot me")
 	heard := []string{carol.Receive().String(), carol.Receive().String(), carol.Receive().String()}
-	heard = slices.DeleteFunc(heard, func(s string) bool { return s == "says alice\nsays bob\nnot me" }) // whenever that came
+	heard = slices.DeleteFunc(heard, func(s string) bool { return s == "says alice\nsays bob\nnot me" }) // at whatever position
 	if want := []string{"says bob\nhello", "says bob\n"}; !slices.Equal(heard, want) {
 		t.Errorf("carol hears %q of bob, want %q", heard, want)
 	}
@@ -81,7 +81,7 @@ func TestRoomsAreApart(t *testing.T) {
 	bob := chat.join(t, "tea", "bob", alice)
 	bob.Send(hail.Text("tea is ready"))
 	want(t, alice, "says bob\ntea is ready")
-	chat.join(t, "coffee", "trent", mallory) // and nothing of bob
+	chat.join(t, "coffee", "trent", mallory) // and nothing from bob
 	chat.join(t, "", "somebody", nowhere)
 }
 
@@ -95,9 +95,9 @@ func TestSaysWhoLeft(t *testing.T) {
 
 	nameless.Close(hail.StatusNormalClosure, "")
 	bob.Close(hail.StatusNormalClosure, "")
-	want(t, alice, "left bob") // and nothing of the nameless
+	want(t, alice, "left bob") // and nothing about a connection without a nickname
 	want(t, carol, "left bob")
-	carol.CloseWrite() // who goes without a word
+	carol.CloseWrite() // without a close frame
 	want(t, alice, "left carol")
 }
 

@@ -1,6 +1,5 @@
-// Greeter is the server hail grew from: it greets each connection with `something`, answers each message with
-// `something123`, and prints what happens. A page to try it with is served at /, the WebSocket at /ws. The page's client is
-// that of the mini program in examples/wechat.
+// Greeter greets each connection with `something`, answers each message with `something123`, and prints events. It serves
+// a page to try it with at /, and the WebSocket at /ws. The page uses the client of the mini program in examples/wechat.
 package main
 
 import (
@@ -23,19 +22,19 @@ import (
 //go:embed page.html
 var page string
 
-// drainTime is how long connections get to finish once the program is told to stop.
+// drainTime is how long connections may still finish after the program was told to stop.
 const drainTime = 10 * time.Second
 
 func main() {
 	addr := flag.String("addr", "localhost:8080", "address to listen on")
-	greeting := flag.String("greeting", hail.DefaultGreeting, "what a connection is greeted with")
-	reply := flag.String("reply", hail.DefaultReply, "what a message is answered with")
+	greeting := flag.String("greeting", hail.DefaultGreeting, "greeting of a connection")
+	reply := flag.String("reply", hail.DefaultReply, "reply to a message")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	slog.SetDefault(log) // what hail itself has to say, such as why it refused a request, goes there too
+	slog.SetDefault(log) // for the lines of hail itself, such as the reason of a refusal
 	ln, err := net.Listen("tcp", *addr)
 	if err == nil {
 		log.Info("listening", "url", "http://"+ln.Addr().String()+"/")
@@ -61,7 +60,7 @@ func serve(ctx context.Context, ln net.Listener, ws *hail.Server, log *slog.Logg
 	log.Info("draining", "conns", ws.Len())
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	// Connections first: whoever reconnects meanwhile is told 503 and when to come back.
+	// Connections first: clients that reconnect meanwhile get 503 with Retry-After.
 	if err := ws.Shutdown(ctx); err != nil {
 		log.Warn("drained", "err", err)
 	}
@@ -85,13 +84,13 @@ func content(mediaType, text string) http.HandlerFunc {
 	}
 }
 
-// newServer returns a server that does what a zero [hail.Server] does, with other words if need be, and prints it.
+// newServer returns a server that behaves as a zero [hail.Server], with the given greeting and reply, and prints events.
 func newServer(log *slog.Logger, greeting, replying string) *hail.Server {
 	greet := hail.Greet(hail.Text(greeting))
 	reply := hail.Reply(hail.Text(replying))
 	return &hail.Server{Handler: hail.Handler{
 		OnConnect: func(c *hail.Conn, r *http.Request) error {
-			log.Info("open", "conn", c.ID(), "path", r.URL.Path) // never the query: tokens travel there
+			log.Info("open", "conn", c.ID(), "path", r.URL.Path) // never the query: it may have a token
 			return greet(c, r)
 		},
 		OnMessage: func(c *hail.Conn, m hail.Message) error {

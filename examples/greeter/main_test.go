@@ -112,7 +112,7 @@ func newDefault(out io.Writer) *hail.Server {
 	return newServer(slog.New(slog.NewTextHandler(out, nil)), hail.DefaultGreeting, hail.DefaultReply)
 }
 
-// printed keeps what several connections print.
+// printed keeps the lines that several connections print.
 type printed struct {
 	mu  sync.Mutex
 	buf strings.Builder

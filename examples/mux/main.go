@@ -1,4 +1,4 @@
-// Mux mounts two hail servers in one ServeMux, behind a middleware that says who the user is. Try it with
+// Mux mounts two hail servers in one ServeMux, with a middleware in front that identifies the user. Try it with
 //
 //	ws://localhost:8080/echo/lobby?token=alice-token
 //	ws://localhost:8080/greet?token=bob-token
@@ -22,7 +22,7 @@ import (
 	"example.com/hail"
 )
 
-// drainTime is how long connections get to finish once the program is told to stop.
+// drainTime is how long connections may still finish after the program was told to stop.
 const drainTime = 10 * time.Second
 
 func main() {
@@ -79,7 +79,7 @@ func routes(echo, greet http.Handler) http.Handler {
 func newEcho() *hail.Server {
 	return &hail.Server{Handler: hail.Handler{
 		OnConnect: func(c *hail.Conn, r *http.Request) error {
-			c.SetState(r.PathValue("room")) // the request is not there any more in OnMessage
+			c.SetState(r.PathValue("room")) // OnMessage may not use the request
 			return nil
 		},
 		OnMessage: func(c *hail.Conn, m hail.Message) error {
@@ -89,7 +89,7 @@ func newEcho() *hail.Server {
 	}}
 }
 
-// newGreet returns a server that greets each user by name and otherwise does as a zero [hail.Server] does.
+// newGreet returns a server that greets each user by name, and otherwise behaves as a zero [hail.Server].
 func newGreet() *hail.Server {
 	return &hail.Server{Handler: hail.Handler{
 		OnConnect: func(c *hail.Conn, r *http.Request) error {
@@ -101,17 +101,17 @@ func newGreet() *hail.Server {
 // userKey is the context key of the user's name.
 type userKey struct{}
 
-// userFrom returns the name that [authenticate] put in ctx. A connection's context has the values of its request's.
+// userFrom returns the name that [authenticate] put in ctx. A connection's context has the values of its request's context.
 func userFrom(ctx context.Context) string {
 	name, _ := ctx.Value(userKey{}).(string)
 	return name
 }
 
-// authenticate lets a request with a known token in its query or a known session in its cookie through, with the
-// user's name in its context, and answers any other with 401.
+// authenticate passes on requests with a known token in the query or a known session in a cookie, with the user's name
+// in the context. It answers all others with 401.
 //
-// A browser sends cookies along whichever page opens the WebSocket: it is hail's check of the Origin that keeps
-// other sites' pages out.
+// A browser sends cookies no matter which page opens the WebSocket. hail's check of the Origin refuses pages of other
+// sites.
 func authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, ok := userOf(r)

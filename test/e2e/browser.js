@@ -5,7 +5,7 @@ import { chromium } from 'playwright-core';
 
 let launched;
 
-// browser returns the file's Chromium, which it starts when it is first asked.
+// browser returns the file's Chromium. The first call starts it.
 export function browser() {
   launched ??= launch();
   return launched;
@@ -31,7 +31,7 @@ async function launch() {
   });
 }
 
-// newPage returns a page in a window of its own, until test t ends, and the errors that are thrown in it.
+// newPage returns a page in a window of its own, until test t ends, and the errors thrown in it.
 export async function newPage(t, options, patience) {
   const context = await (await browser()).newContext(options);
   t.after(() => context.close());

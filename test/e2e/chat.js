@@ -1,4 +1,4 @@
-// examples/chat, and people who talk there: tabs of a browser.
+// examples/chat, and people who talk in it: tabs of a browser.
 import assert from 'node:assert/strict';
 import { browser } from './browser.js';
 import { Program, artifact } from './program.js';
@@ -26,7 +26,7 @@ export async function openWindow(t, options = {}) {
   return context;
 }
 
-// Person is somebody at a tab, who uses what is to be seen there.
+// Person is a user of a tab, who uses only visible elements.
 export class Person {
   problems = [];
 
@@ -35,7 +35,7 @@ export class Person {
     page.on('pageerror', (err) => this.problems.push(err.message));
   }
 
-  // come opens a tab, by its address or as it is, and joins.
+  // come opens a tab, at an address if one is given, and joins.
   static async come(context, url, name, room) {
     const person = new Person(await context.newPage());
     await person.page.goto(url);
@@ -59,7 +59,7 @@ export class Person {
     await this.page.getByLabel('Message').press('Enter');
   }
 
-  // sees waits until the log's last entry, without the time, is this one.
+  // sees waits until this is the log's last entry, without the time.
   async sees(entry) {
     await this.page.waitForFunction((want) => {
       const last = document.querySelector('#log').lastElementChild;

@@ -1,4 +1,4 @@
-// Connections that are closed on purpose, in each runtime: it stays at that.
+// Connections that are closed on purpose, in each runtime: they stay closed.
 import assert from 'node:assert/strict';
 import { inEach } from './clients/index.js';
 
@@ -25,7 +25,7 @@ inEach('does not come back after a code that is final', async (t, runtime) => {
   const client = await runtime.open(t, server);
   await client.connect();
   await client.logged(/^message /);
-  await (client.sendLong ?? client.send)('x'.repeat(64 * 1024 + 1)); // one more than hail's default
+  await (client.sendLong ?? client.send)('x'.repeat(64 * 1024 + 1)); // one byte over hail's default
   await client.captioned('Connect');
   assert.match((await client.logged(/^close /))[0], /^close 1009\b/);
   await server.printed(/msg=close .*code=1009/);

@@ -1,4 +1,4 @@
-// What is said, in each runtime.
+// Messages both ways, in each runtime.
 import assert from 'node:assert/strict';
 import { inEach } from './clients/index.js';
 

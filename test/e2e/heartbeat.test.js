@@ -20,4 +20,4 @@ inEach('notices a server that is frozen, and comes back when it thaws', async (t
   await server.printed(/level=INFO msg=close conn=1 /);
   assert.deepEqual(await server.messages(0), []);
   assert.equal((await client.read()).lines.filter((line) => line.includes('pong')).length, 0);
-}, (runtime) => runtime.name !== 'browser page'); // the greeter would take it for a message
+}, (runtime) => runtime.name !== 'browser page'); // the greeter would answer it as a message

@@ -1,4 +1,4 @@
-// The mini program's pages, apart from what they say to a server. Screenshots go to artifacts/.
+// The mini program's pages, apart from their messages to a server. Screenshots go to artifacts/.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -24,7 +24,7 @@ test('is whole', limit, () => {
   for (const theme of Object.values(json(app.themeLocation))) assert.deepEqual(Object.keys(theme).sort(), names.sort());
   assert.ok(json(app.sitemapLocation).rules.length > 0);
   assert.equal(json('project.config.json').compileType, 'miniprogram');
-  // What is not the program's does not go into its package.
+  // Files that are not the program's are left out of its package.
   const ignored = json('project.config.json').packOptions.ignore.map(({ value }) => value);
   assert.deepEqual(ignored, ['server', 'package.json', '.go', '.md']);
 });

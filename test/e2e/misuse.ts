@@ -1,4 +1,4 @@
-// What the typings have to refuse: were they not in effect, these expected errors would be missing, and an error.
+// Code that the typings have to refuse. Without the typings the expected errors would be missing, which is an error.
 
 // @ts-expect-error: a port is no address
 wx.connectSocket({ url: 8080 });

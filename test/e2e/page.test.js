@@ -1,4 +1,4 @@
-// The greeter's page in a browser, apart from what every client does. Screenshots go to artifacts/.
+// The greeter's page in a browser, apart from the tests that every client has. Screenshots go to artifacts/.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { closeBrowser } from './browser.js';

@@ -3,12 +3,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
-// limit bounds each test, so that one that hangs says which it is.
+// limit bounds each test, so a test that hangs is named.
 export const limit = { timeout: 60_000 };
 
 export const artifact = (name) => fileURLToPath(new URL(`artifacts/${name}`, import.meta.url));
 
-// Nothing may outlive a run, one that is interrupted or timed out included.
+// No process may outlive a run, even one that is interrupted or times out.
 const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
@@ -18,7 +18,7 @@ export class Program {
   #child;
   #exited;
   #again;
-  output = ''; // what it has printed so far, stdout and stderr
+  output = ''; // all of stdout and stderr so far
   url = '';    // its page's address
 
   // start starts one on a free port, to be killed at the end of test t if it still runs then.
@@ -63,7 +63,7 @@ export class Program {
     }
   }
 
-  // messages waits for count messages and returns what has been printed of them: text, or bytes in hexadecimal.
+  // messages waits for count messages and returns them as printed: text, or bytes in hexadecimal.
   async messages(count) {
     if (count > 0) await this.printed(new RegExp(`(?:msg=message [^]*){${count}}\n`));
     return [...this.output.matchAll(/msg=message .*data=(?:"(.*)"|(\S*))/g)].map(([, quoted, word]) => quoted ?? word);

@@ -1,4 +1,4 @@
-// A proxy that does what a wrong configuration does: it asks for another Host than the browser did.
+// A proxy with a typical wrong configuration: it sends another Host than the browser did.
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 

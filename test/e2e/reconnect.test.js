@@ -1,4 +1,4 @@
-// Connections that are lost, in each runtime: they come back.
+// Connections that are lost, in each runtime: they are made again.
 import assert from 'node:assert/strict';
 import { inEach, isMiniProgram } from './clients/index.js';
 
@@ -68,13 +68,13 @@ inEach('a program that comes to the front does not wait for its turn', async (t,
   await client.logged(/^message something$/, 2);
 });
 
-// WeChat cuts the connection of a program in the background, and tells it when it comes back.
+// WeChat cuts the connection of a program in the background, and the program learns of it when it comes back.
 for (const order of ['shown first', 'told first']) {
   inEach(`a program that was suspended comes back, ${order}`, async (t, runtime) => {
     const { server, client } = await connected(t, runtime);
     await client.suspend();
     await server.printed(/level=INFO msg=close conn=1/);
-    await client.send('while away'); // which its own timers might
+    await client.send('while away'); // its own timers might do that
     await client.resume(order);
     await client.logged(/^message something123$/);
     await client.captioned('Disconnect');

@@ -1,4 +1,4 @@
-// A server that refuses the handshake, in each runtime: that is an error, and no connection that was lost.
+// A server that refuses the handshake, in each runtime: that is an error, not a lost connection.
 import assert from 'node:assert/strict';
 import { inEach } from './clients/index.js';
 
@@ -12,7 +12,7 @@ inEach('is refused with 403', async (t, runtime) => {
   await client.captioned('Connect');
   await client.says('Not connected, 1 waiting');
   await server.printed(/level=WARN msg=.*refused.*status=403/);
-  if (runtime.tellsStatus) assert.match(error, /403/); // a browser does not tell a page
+  if (runtime.tellsStatus) assert.match(error, /403/); // a browser hides the status from a page
   assert.deepEqual(await client.captions(), ['Connect', 'Connecting…', 'Connect']);
   assert.equal((await client.read()).lines.filter((line) => line.startsWith('retry')).length, 0);
 });

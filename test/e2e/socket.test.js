@@ -1,4 +1,4 @@
-// The client module by itself: its sockets are made here, its time is the test's.
+// The client module by itself, with fake sockets and a fake clock.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ const { Client, webSocketDialer } = createRequire(import.meta.url)('../../exampl
 
 const minute = 60 * 1000;
 
-// start returns a client whose sockets do what the test says, and what it told: [event, ...arguments].
+// start returns a client with sockets that the test controls, and its events: [event, ...arguments].
 function start(t, options = {}) {
   t.mock.timers.enable({ apis: ['setTimeout', 'Date'] });
   const sockets = [];
@@ -35,7 +35,7 @@ function start(t, options = {}) {
     sockets,
     told,
     get socket() { return sockets.at(-1); },
-    // is returns what was told by one event.
+    // is returns the arguments of one event.
     is: (event) => told.filter(([name]) => name === event).map(([, ...args]) => (args.length > 1 ? args : args[0])),
     open() {
       client.connect();
@@ -81,7 +81,7 @@ test('the clients of a server that drains spread over the first second', limit, 
   assert.ok(delays.every((delay) => delay >= 0 && delay < 1000), `got ${delays}`);
   for (let from = 0; from < 1000; from += 250) {
     const share = delays.filter((delay) => delay >= from && delay < from + 250).length;
-    assert.ok(share > 15, `${share} of 200 between ${from} and ${from + 250} ms`); // 50 are to be expected
+    assert.ok(share > 15, `${share} of 200 between ${from} and ${from + 250} ms`); // about 50 are expected
   }
 });
 
@@ -398,7 +398,7 @@ test('wake does not wait for the next attempt, and starts its waits over', limit
     it.socket.on.close(1006, '');
     it.pass(wait);
   }
-  it.socket.on.close(1006, ''); // the next would be in 4 s
+  it.socket.on.close(1006, ''); // the next attempt would be in 4 s
   it.client.wake();
   assert.equal(it.sockets.length, 4);
   it.client.wake(); // under way already
@@ -449,7 +449,7 @@ test('a WebSocket that is closing takes nothing', limit, () => {
   client.connect();
   socket.onopen();
   client.send('in time');
-  socket.readyState = 2; // the server's close frame is here, the event is not
+  socket.readyState = 2; // the server's close frame has arrived, the event has not
   client.send('too late');
   assert.deepEqual(socket.sent, ['in time']);
   assert.equal(client.waiting, 1);

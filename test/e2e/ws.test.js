@@ -61,7 +61,7 @@ test('joins fragments into one message', limit, async (t) => {
   const client = dial(t, greeter.ws());
   assert.equal(await client.next(), 'something');
   client.socket.send('first ', { fin: false });
-  client.socket.ping(); // a control frame may stand between fragments
+  client.socket.ping(); // a control frame may come between fragments
   client.socket.send('second ', { fin: false });
   client.socket.send('third', { fin: true });
   assert.equal(await client.next(), 'something123');

@@ -1,4 +1,4 @@
-// The mini program's adapter, where WeChat's sockets do what a WebSocket does not.
+// The mini program's adapter, for the ways in which WeChat's sockets differ from a WebSocket.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
@@ -6,7 +6,7 @@ import { limit } from './program.js';
 
 const { dial } = createRequire(import.meta.url)('../../examples/wechat/utils/wx.js');
 
-// start dials, and returns what wx was asked for, its listeners, the socket, and what was told.
+// start dials, and returns the options that wx got, its listeners, the socket, and the events.
 function start(protocols = []) {
   const it = { told: [], sent: [], closes: [] };
   const task = {

@@ -1,4 +1,4 @@
-// Server is the other side of the mini program in examples/wechat: the greeter, with what WeChat's clients need.
+// Server is the server of the mini program in examples/wechat: the greeter, with the settings that WeChat's clients need.
 // docs/wechat.md says why.
 package main
 
@@ -19,32 +19,32 @@ import (
 	"example.com/hail"
 )
 
-// drainTime is how long connections get to finish once the program is told to stop.
+// drainTime is how long connections may still finish after the program was told to stop.
 const drainTime = 10 * time.Second
 
-// subprotocol is what the mini program offers in app.js.
+// subprotocol is the one that the mini program offers in app.js.
 const subprotocol = "greeter"
 
-// The messages by which a mini program, which cannot send a ping, asks whether the server is there.
+// The messages of a mini program's heartbeat. It cannot send a ping.
 const heartbeat, heartbeatAnswer = "ping", "pong"
 
 type settings struct {
 	greeting, reply string
-	token           string // "": none is asked for
+	token           string // "": none is required
 }
 
 func main() {
 	var set settings
 	addr := flag.String("addr", "localhost:8080", "address to listen on")
-	flag.StringVar(&set.greeting, "greeting", hail.DefaultGreeting, "what a connection is greeted with")
-	flag.StringVar(&set.reply, "reply", hail.DefaultReply, "what a text message is answered with")
-	flag.StringVar(&set.token, "token", "", "refuse with 403 who does not bring it as ?token=")
+	flag.StringVar(&set.greeting, "greeting", hail.DefaultGreeting, "greeting of a connection")
+	flag.StringVar(&set.reply, "reply", hail.DefaultReply, "reply to a text message")
+	flag.StringVar(&set.token, "token", "", "refuse requests without ?token= and this token with 403")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	slog.SetDefault(log) // what hail itself has to say, such as why it refused a request, goes there too
+	slog.SetDefault(log) // for the lines of hail itself, such as the reason of a refusal
 	ln, err := net.Listen("tcp", *addr)
 	if err == nil {
 		log.Info("listening", "url", "http://"+ln.Addr().String()+"/")
@@ -71,14 +71,14 @@ func serve(ctx context.Context, ln net.Listener, log *slog.Logger, set settings)
 	log.Info("draining", "conns", ws.Len())
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	// Connections first: whoever reconnects meanwhile is told 503 and when to come back.
+	// Connections first: clients that reconnect meanwhile get 503 with Retry-After.
 	if err := ws.Shutdown(ctx); err != nil {
 		log.Warn("drained", "err", err)
 	}
 	return srv.Shutdown(ctx)
 }
 
-// routes returns the program's handler: the WebSocket, and a word for people who come with a browser.
+// routes returns the program's handler: the WebSocket, and a line of text for browsers.
 func routes(ws http.Handler, log *slog.Logger, set settings) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws", authorize(ws, log, set.token))
@@ -89,7 +89,7 @@ func routes(ws http.Handler, log *slog.Logger, set settings) http.Handler {
 	return mux
 }
 
-// authorize lets requests with the token in, before the upgrade: a mini program gets it from wx.login and its server.
+// authorize refuses requests without the token, before the upgrade. A mini program gets its token by wx.login from its server.
 func authorize(next http.Handler, log *slog.Logger, token string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if token != "" && subtle.ConstantTimeCompare([]byte(r.URL.Query().Get("token")), []byte(token)) != 1 {
@@ -102,21 +102,21 @@ func authorize(next http.Handler, log *slog.Logger, token string) http.Handler {
 	})
 }
 
-// newServer returns a server that greets, answers text with the reply and bytes with the same bytes, and prints it.
+// newServer returns a server that greets, answers text with the reply and bytes with the same bytes, and prints events.
 func newServer(log *slog.Logger, set settings) *hail.Server {
 	greet := hail.Greet(hail.Text(set.greeting))
 	reply := hail.Reply(hail.Text(set.reply))
 	return &hail.Server{
 		Options: hail.Options{
-			// Requests without Origin are accepted as they are: they come from no web page. Those of mini games
-			// have one of this scheme, which no web page has either.
+			// Requests without Origin are accepted anyway: they do not come from a web page. Mini games have an
+			// Origin of this scheme, which no web page has.
 			Origins:      []string{"weapp://*"},
 			Subprotocols: []string{subprotocol},
 		},
 		Handler: hail.Handler{
 			OnConnect: func(c *hail.Conn, r *http.Request) error {
 				app := parseReferer(r.Referer())
-				log.Info("open", "conn", c.ID(), "path", r.URL.Path, // never the query: tokens travel there
+				log.Info("open", "conn", c.ID(), "path", r.URL.Path, // never the query: it may have a token
 					"subprotocol", c.Subprotocol(), "app", app.id, "version", app.version)
 				return greet(c, r)
 			},
@@ -147,8 +147,8 @@ func newServer(log *slog.Logger, set settings) *hail.Server {
 	}
 }
 
-// isDeparture reports whether the code is one with which phones leave every day: closed by the program, by going
-// away, by a close frame without a code, or by a network or a mini program that is no more.
+// isDeparture reports whether the code is one with which phones usually leave: closed by the program, going away, a
+// close frame without a code, or a network or a mini program that is gone.
 func isDeparture(code hail.StatusCode) bool {
 	switch code {
 	case hail.StatusNormalClosure, hail.StatusGoingAway, hail.StatusNoStatusRcvd, hail.StatusAbnormalClosure:

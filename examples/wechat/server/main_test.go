@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { hailtest.Main(m) }
 
 var plain = settings{greeting: hail.DefaultGreeting, reply: hail.DefaultReply}
 
-// start returns a server, the handler it is mounted in, and what it prints.
+// start returns a server, the handler it is mounted in, and the lines it prints.
 func start(set settings) (*hail.Server, http.Handler, *printed) {
 	out := &printed{}
 	log := slog.New(slog.NewTextHandler(out, nil))
@@ -69,7 +69,7 @@ func TestSubprotocol(t *testing.T) {
 	t.Parallel()
 	const field = "Sec-WebSocket-Protocol"
 	for name, test := range map[string]struct {
-		offered, want []string // what the handshake's and the answer's header have
+		offered, want []string // headers of the handshake and of the response
 		printed       string
 	}{
 		"the one offered is echoed":     {[]string{subprotocol}, []string{subprotocol}, "subprotocol=greeter "},
@@ -147,7 +147,7 @@ func TestDepartures(t *testing.T) {
 	}
 }
 
-// The system keeps a suspended program's socket: no FIN comes, and nothing answers.
+// The system keeps a suspended program's socket: no FIN is sent, and nothing answers.
 func TestNoticesASuspendedClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestDrains(t *testing.T) {
 	out.wants(t, `level=INFO msg=close conn=1 code=1001 reason="" cause=shutdown`)
 }
 
-// printed keeps what several connections print.
+// printed keeps the lines that several connections print.
 type printed struct {
 	mu   sync.Mutex
 	buf  strings.Builder

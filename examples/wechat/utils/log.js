@@ -1,4 +1,4 @@
-// What has happened, for both pages to show: the latest lines, each with its time.
+// The log that both pages show: the latest lines, each with its time.
 'use strict';
 
 const most = 200;

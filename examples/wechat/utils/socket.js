@@ -1,12 +1,12 @@
-// A WebSocket connection that lasts: what is sent while there is none waits, a lost one is made again, and a server
-// that has fallen silent is noticed. Nothing here knows the runtime: `dial` opens the sockets, with wx.js in a
-// mini program, with webSocketDialer in browsers and in Node. One file serves the three.
+// A WebSocket connection that lasts. It queues messages while it is not connected, reconnects when it is lost, and
+// notices a silent server. It does not depend on the runtime: `dial` opens the sockets, with wx.js in a mini program,
+// and with webSocketDialer in browsers and in Node.
 'use strict';
 
 /** @typedef {'closed' | 'connecting' | 'open' | 'closing' | 'reconnecting'} State */
 
 /**
- * What a runtime tells of a socket. alive is for signs of life that are no message.
+ * The events of a runtime's socket. alive is a sign of life that is not a message.
  * @typedef {object} SocketEvents
  * @property {() => void} open
  * @property {(data: string | ArrayBuffer) => void} message
@@ -16,8 +16,8 @@
  */
 
 /**
- * A runtime's socket. send calls done once, with an error where the data was not taken. ping is there where
- * the runtime has one; its answer is told by alive.
+ * A runtime's socket. send calls done once, with an error if the data was not accepted. ping is defined if the
+ * runtime can send pings; alive reports the answer.
  * @typedef {object} Socket
  * @property {(data: string | ArrayBuffer, done: (err?: Error) => void) => void} send
  * @property {(code: number, reason: string) => void} close
@@ -29,23 +29,23 @@
 /**
  * Times are milliseconds.
  * @typedef {object} Options
- * @property {string | (() => string)} url the address, or what returns it before each attempt (for a fresh token)
+ * @property {string | (() => string)} url the address, or a function that returns it before each attempt (for a fresh token)
  * @property {string[]} protocols the subprotocols to offer
  * @property {number} queueMessages the most messages that wait
  * @property {number} queueSize the most they hold together, in characters of text and bytes
- * @property {number} queueAge how long one may wait
+ * @property {number} queueAge how long a message may wait
  * @property {number} connectTimeout how long an attempt may take
  * @property {number} closeTimeout how long the server's close frame is waited for
  * @property {number} retryBase the longest first wait before connecting again; doubles with each attempt
  * @property {number} retryCap the longest wait of all
  * @property {number} settled how long a connection must have held for the waits to start over
- * @property {(code: number) => boolean} retryable whether to connect again after this close code
- * @property {Heartbeat | null} heartbeat how to notice a server that is gone without a word; null: not at all
+ * @property {(code: number) => boolean} retryable whether to reconnect after this close code
+ * @property {Heartbeat | null} heartbeat how to notice a server that is gone without a close; null: not at all
  */
 
 /**
- * After interval without a sign of life the server is asked for one, and given timeout to answer. It is asked with a
- * ping, or with message where the runtime has none; answer is what the server then says, which is no message.
+ * After interval without a sign of life the client asks the server for one, and waits for timeout. It sends a ping, or
+ * message if the runtime cannot send pings. answer is the server's reply to message, and is not handed on.
  * @typedef {object} Heartbeat
  * @property {number} interval
  * @property {number} timeout
@@ -55,12 +55,12 @@
 
 /**
  * @typedef {object} Events
- * @property {() => void} change state or waiting is another
- * @property {() => void} open what it sends goes ahead of what waits
+ * @property {() => void} change state or waiting has changed
+ * @property {() => void} open messages that it sends go ahead of the queue
  * @property {(data: string | ArrayBuffer) => void} message
- * @property {(data: string | ArrayBuffer) => void} send the socket has taken it
- * @property {(data: string | ArrayBuffer) => void} queue it waits
- * @property {(data: string | ArrayBuffer) => void} expire it has waited for too long and is dropped
+ * @property {(data: string | ArrayBuffer) => void} send the socket has accepted it
+ * @property {(data: string | ArrayBuffer) => void} queue it is queued
+ * @property {(data: string | ArrayBuffer) => void} expire it has waited too long and is dropped
  * @property {(text: string) => void} error
  * @property {(code: number, reason: string) => void} close a connection has ended, or an attempt failed (1006)
  * @property {(delay: number) => void} retry the next attempt is in delay
@@ -71,7 +71,7 @@
 class Client {
   /**
    * @param {Dial} dial
-   * @param {Partial<Options> & Pick<Options, 'url'>} options those that are left out are Client.defaults
+   * @param {Partial<Options> & Pick<Options, 'url'>} options Client.defaults has the defaults
    * @param {Partial<Events>} events
    */
   constructor(dial, options, events) {
@@ -84,24 +84,24 @@ class Client {
     /** @type {Waiting[]} */
     this._queue = [];
     this._sent = 0;
-    /** @type {object | null} marks the attempt whose events count; those of a socket that was given up do not */
+    /** @type {object | null} marks the current attempt; events of earlier sockets are ignored */
     this._attempt = null;
     /** @type {Socket | null} */
     this._socket = null;
     this._lasting = false; // has been open since connect was called
     this._openedAt = 0;
-    this._attempts = 0; // since the last connection that held
+    this._attempts = 0; // since the last connection that settled
     this._asked = false;
-    /** @type {any} the one thing that each state waits for */
+    /** @type {any} the timer of the current state */
     this._timer = undefined;
   }
 
-  // waiting is how many messages wait for a connection.
+  // waiting is the number of queued messages.
   get waiting() {
     return this._queue.length;
   }
 
-  // connect starts to connect. Should that fail, it is over: there is nothing yet that was lost.
+  // connect starts to connect. If the first attempt fails, the state is closed again.
   connect() {
     if (this.state !== 'closed') return;
     this._lasting = false;
@@ -110,7 +110,7 @@ class Client {
     this._open();
   }
 
-  // close closes the connection, or ends the attempts to make one, for good. What waits is kept.
+  // close closes the connection, or ends the attempts to connect. Queued messages are kept.
   close(code = 1000, reason = '') {
     if (this.state === 'closed' || this.state === 'closing') return;
     if (!this._socket) {
@@ -124,8 +124,8 @@ class Client {
   }
 
   /**
-   * send sends data, or lets it wait for the next connection. It throws where too much waits already. What the socket
-   * has taken may still be lost with the connection: where that matters, let the server confirm.
+   * send sends data, or queues it for the next connection. It throws if the queue is full. Data that the socket has
+   * accepted may still be lost with the connection: if that matters, let the server acknowledge it.
    * @param {string | ArrayBuffer | ArrayBufferView} data
    */
   send(data) {
@@ -143,8 +143,8 @@ class Client {
     this._enqueue(message);
   }
 
-  // wake is for a program that may have been suspended: it makes a lost connection again at once,
-  // and asks for a sign of life over one that seems open.
+  // wake is for a program that may have been suspended: it reconnects a lost connection at once,
+  // and asks for a sign of life on a connection that seems open.
   wake() {
     if (this.state === 'reconnecting' && !this._attempt) {
       this._attempts = 0;
@@ -173,7 +173,7 @@ class Client {
         error: ifCurrent(this._failed),
         close: ifCurrent(this._ended),
       });
-      if (this._attempt === attempt) this._socket = socket; // else it has failed already
+      if (this._attempt === attempt) this._socket = socket; // else the attempt has failed already
     } catch (err) {
       this._failed(err instanceof Error ? err.message : String(err));
       this._ended(1006, '');
@@ -181,7 +181,7 @@ class Client {
   }
 
   _opened() {
-    if (this.state === 'closing') return; // close was quicker
+    if (this.state === 'closing') return; // close was called before
     this._lasting = true;
     this._openedAt = Date.now();
     this._become('open');
@@ -200,7 +200,7 @@ class Client {
 
   /** @param {string} text */
   _failed(text) {
-    // Not every runtime lets a close follow.
+    // Not every runtime emits a close after an error.
     if (this.state === 'open') this._wait(this._options.closeTimeout, () => this._ended(1006, ''));
     this._emit('error', text);
   }
@@ -219,12 +219,12 @@ class Client {
     }
     if (held) this._attempts = 0;
     const { retryBase, retryCap } = this._options;
-    // Anywhere between now and the longest: the clients of a server that went away must not come back together.
+    // Any time up to the longest wait: the clients of a server that went away must not reconnect together.
     const delay = Math.random() * Math.min(retryCap, retryBase * 2 ** this._attempts++);
     this._wait(delay, () => this._open());
     this._become('reconnecting');
     this._emit('close', code, reason);
-    if (this.state === 'reconnecting') this._emit('retry', delay); // else a handler has closed it
+    if (this.state === 'reconnecting') this._emit('retry', delay); // else a handler has called close
   }
 
   /** @param {string} text */
@@ -235,7 +235,7 @@ class Client {
     if (socket) socket.close(1000, 'no answer');
   }
 
-  // _alive puts the next heartbeat off.
+  // _alive restarts the heartbeat's interval.
   _alive() {
     if (this.state !== 'open') return;
     this._asked = false;
@@ -251,7 +251,7 @@ class Client {
     const due = Date.now() + heartbeat.timeout;
     this._asked = true;
     this._wait(heartbeat.timeout, () => {
-      // The timers of a suspended program are late, and the answer may stand in line behind this one.
+      // The timers of a suspended program are late, and the answer may be next in the event queue.
       if (Date.now() > due + heartbeat.timeout) this._ask();
       else this._giveUp(`no answer within ${heartbeat.timeout / 1000} s`);
     });
@@ -276,7 +276,7 @@ class Client {
 
   /** @param {Waiting} message */
   _enqueue(message) {
-    // One that the socket did not take was sent before what waits.
+    // A message that the socket did not accept was sent before the queued ones.
     const later = this._queue.findIndex(({ number }) => number > message.number);
     this._queue.splice(later < 0 ? this._queue.length : later, 0, message);
     this._emit('queue', message.data);
@@ -336,14 +336,14 @@ Client.defaults = {
   retryBase: 1000,
   retryCap: 30 * 1000,
   settled: 10 * 1000,
-  // Somebody else's doing, or nobody's: the server or a proxy goes away, restarts, is overloaded or at fault, or the
-  // network broke. After any other code the server has said what it had to say.
+  // The server or a proxy went away, restarted, was overloaded or failed, or the network broke. Any other code is the
+  // server's decision.
   retryable: (code) => [1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015].includes(code),
   heartbeat: null,
 };
 
 /**
- * webSocketDialer returns the dial of browsers, given their WebSocket, and of Node, given that of the ws package.
+ * webSocketDialer returns a dial for a browser's WebSocket, or for that of the ws package in Node.
  * @param {any} WebSocket
  * @returns {Dial}
  */
@@ -354,12 +354,12 @@ function webSocketDialer(WebSocket) {
     socket.binaryType = 'arraybuffer';
     socket.onopen = () => on.open();
     socket.onmessage = (/** @type {any} */ { data }) => on.message(data);
-    socket.onerror = (/** @type {any} */ { message }) => on.error(message || 'the connection failed'); // a browser tells no more
+    socket.onerror = (/** @type {any} */ { message }) => on.error(message || 'the connection failed'); // a browser gives no details
     socket.onclose = (/** @type {any} */ { code, reason }) => on.close(code, reason);
     if (socket.ping) socket.on('ping', on.alive).on('pong', on.alive);
     return {
       send(data, done) {
-        // After the server's close frame a browser's send drops what it is given, and does not say so.
+        // After the server's close frame a browser's send drops its data silently.
         if (socket.readyState !== open) {
           done(new Error('the connection is closing'));
           return;
@@ -373,7 +373,7 @@ function webSocketDialer(WebSocket) {
   };
 }
 
-// own returns data that nobody else can change while it waits.
+// own returns a copy of data, so the caller cannot change it while it is queued.
 /** @param {string | ArrayBuffer | ArrayBufferView} data */
 function own(data) {
   if (typeof data === 'string') return data;

@@ -1,4 +1,4 @@
-// WeChat's sockets for socket.js: the one place that calls wx for them.
+// WeChat's sockets for socket.js. Only this file calls wx for them.
 'use strict';
 
 /** @type {import('./socket').Dial} */
@@ -7,10 +7,10 @@ function dial(url, protocols, on) {
   /** @param {{ errMsg: string }} result */
   const failed = ({ errMsg }) => {
     on.error(errMsg);
-    // Whether a close follows is not documented for a socket that was never open; one is enough.
+    // It is not documented whether a close follows for a socket that was never open. The client ignores a second one.
     if (!opened) on.close(1006, '');
   };
-  // success and fail tell of the call alone, not of the connection, and the listeners have to be there at once.
+  // success and fail report on the call only, not on the connection, and the listeners have to be set at once.
   const task = wx.connectSocket({ url, fail: failed, ...(protocols.length > 0 ? { protocols } : {}) });
   task.onOpen(() => {
     opened = true;
@@ -19,7 +19,7 @@ function dial(url, protocols, on) {
   task.onMessage(({ data }) => on.message(data));
   task.onError(failed);
   task.onClose(({ code, reason }) => {
-    // What a suspended mini program is told when it comes back: nobody has closed anything.
+    // A suspended mini program gets this event when it comes back, although nobody closed the connection.
     const interrupted = code === 1000 && reason === 'interrupted';
     on.close(interrupted ? 1006 : code || 1006, reason || '');
   });

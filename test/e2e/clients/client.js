@@ -1,13 +1,13 @@
-// What a test has in hand of a client, whatever its runtime: buttons to press and what is shown.
+// A test's handle of a client in any runtime: buttons to press, and the display.
 import { EventEmitter, once } from 'node:events';
 
-// patience is how long, in ms, a client has to show what is expected of it.
+// patience is how long, in ms, a test waits for the expected display.
 export const patience = 20_000;
 
 // Client is made with a hand, which its runtime has, and emits "change".
 //
 // connect, send and sendBytes press buttons. read returns { caption, status, lines }, a line being "kind text";
-// captions returns all that there were. later moves its clock, chance fixes its dice, back brings it to the front.
+// captions returns all captions so far. later moves its clock, chance fixes its dice, back brings it to the front.
 export class Client extends EventEmitter {
   constructor(hand) {
     super();
@@ -15,7 +15,7 @@ export class Client extends EventEmitter {
     Object.assign(this, hand);
   }
 
-  // until waits until what is shown holds, and returns it.
+  // until waits until the display satisfies the condition, and returns it.
   async until(what, holds) {
     const signal = AbortSignal.timeout(patience);
     for (;;) {

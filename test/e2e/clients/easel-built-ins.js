@@ -1,5 +1,5 @@
-// The components that WeChat has built in, as far as examples/wechat uses them, as components of glass-easel on the
-// HTML element of the same name. (A tag that is no component is a native node, to which no event is bound.)
+// Those of WeChat's built-in components that examples/wechat uses, as components of glass-easel on the HTML element of
+// the same name. (A tag that is not a component is a native node, and gets no events.)
 
 const attributes = (...names) => Object.fromEntries(names.map((name) => [name, {
   type: String,
@@ -23,7 +23,7 @@ const button = {
   lifetimes: {
     attached() {
       this.$$.type = 'button';
-      this.addListener('tap', () => { // not click, which comes later, where another button may be by then
+      this.addListener('tap', () => { // not click, which comes later, when another button may be in its place
         if (this.data.formType) this.triggerEvent('formbutton', {}, { bubbles: true, composed: true });
         // Instead of the list of pictures that WeChat opens.
         if (this.data.openType === 'chooseAvatar') this.triggerEvent('chooseavatar', { avatarUrl: window.chosenAvatar });

@@ -1,5 +1,5 @@
 // Runs a mini program in a browser page, with glass-easel and its mini program adapter. The page loads this as a
-// module; it hosts the files that it is given.
+// module, and passes it the program's files.
 import * as glassEasel from './glass-easel.js';
 import { MiniProgramEnv } from './adapter.js';
 import { builtIns } from './built-ins.js';
@@ -25,7 +25,7 @@ function newLoader(files, globals) {
   return load;
 }
 
-// toCSS turns WXSS into CSS: `page` is what holds the page, and 750rpx are as wide as the window.
+// toCSS turns WXSS into CSS: `page` is the page's container, and 750rpx are the window's width.
 const toCSS = (wxss) => wxss
   .replace(/(^|[\s,}])page(?=\s*\{)/g, '$1body')
   .replace(/(-?[\d.]+)rpx/g, (_, n) => `${(n / 7.5).toFixed(4)}vw`);

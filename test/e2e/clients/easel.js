@@ -37,7 +37,7 @@ const modules = {
   'adapter.js': () => readModule('glass-easel-miniprogram-adapter').replaceAll('from"glass-easel"', 'from"./glass-easel.js"'),
 };
 
-// What WeChat's own style sheet and its windows do.
+// The effects of WeChat's own style sheet and windows.
 const baseStyle = `
   body { margin: 0; font-family: system-ui, sans-serif; }
   view, main, form, scroll-view { display: block; }
@@ -59,7 +59,7 @@ export const easel = {
   echoesBytes: true,
   isMiniProgram: true,
 
-  // open opens the program. The document is the server's own: Chromium lets no other connect to loopback.
+  // open opens the program. The document is the server's own: Chromium allows no other to connect to loopback.
   open(t, server, { colorScheme = 'light', viewport = { width: 390, height: 780 }, ...socket } = {}) {
     const id = (name) => `main:not([hidden]) [id$="--${name}"]`;
     return openInBrowser(t, server.url, {

@@ -1,9 +1,9 @@
-// What the clients that run in Chromium have in common.
+// Common code of the clients that run in Chromium.
 import { Client, patience } from './client.js';
 import { newPage } from '../browser.js';
 
 // openInBrowser opens url, prepares it by mount, and returns a client of the page. find gives the selectors of its
-// connect button, status, log lines, field, send button; hand is the rest of what a client has.
+// connect button, status, log lines, field, send button; hand has the other methods of a client.
 export async function openInBrowser(t, url, { options, find, mount = () => {}, hand = () => ({}) }) {
   const { page, problems } = await newPage(t, options, patience);
   await page.goto(url);

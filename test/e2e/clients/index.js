@@ -1,4 +1,4 @@
-// The runtimes in which one client has to do the same.
+// The runtimes in which the client has to behave the same.
 import { after, test } from 'node:test';
 import { closeBrowser } from '../browser.js';
 import { limit } from '../program.js';

@@ -1,4 +1,4 @@
-// The client module under Node, with the ws package. There is no page: what it would show is kept as it would show it.
+// The client module under Node, with the ws package. There is no page: an object keeps what a page would show.
 import { createRequire } from 'node:module';
 import { WebSocket } from 'ws';
 import { Client } from './client.js';

@@ -1,5 +1,5 @@
 // The mini program in miniprogram-simulate: WXML by WeChat's own compiler, pages by its exparser, in jsdom,
-// with the ws package behind wx.
+// with the ws package as wx's transport.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -130,7 +130,7 @@ export const simulated = {
         await simulate.sleep();
         return linesOf(opened.at(-1));
       },
-      // become fills in avatar and nickname, and returns what is shown of them.
+      // become fills in avatar and nickname, and returns them as shown.
       async become(nickname, avatarUrl) {
         tap(page.querySelector('#edit'));
         await client.until('the form', () => page.querySelector('#avatar'));

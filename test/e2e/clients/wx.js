@@ -1,11 +1,11 @@
-// What a mini program sees of WeChat, outside WeChat: `wx` over a WebSocket class, as far as examples/wechat uses it
-// and as WeChat's documentation has it. It runs in Node and in a browser.
+// A stand-in for WeChat's `wx` over a WebSocket class, as WeChat's documentation describes it. It has the parts that
+// examples/wechat uses. It runs in Node and in a browser.
 
-// newWeChat returns wx, and what a person does and sees. hooks.toast is told the toast, null for none;
-// hooks.navigate is told the url of the page to open.
+// newWeChat returns wx, and the actions of a user. hooks.toast is called with the toast, null for none;
+// hooks.navigate is called with the url of the page to open.
 export function newWeChat(WebSocket, hooks) {
-  const open = new Set(); // what has to be cut when the program is suspended
-  let late = null;        // while it is: the calls that wait for its return
+  const open = new Set(); // sockets to cut when the program is suspended
+  let late = null;        // while it is suspended: calls that wait for its return
   const deliver = (call) => (late ? late.push(call) : call());
 
   function connectSocket({ url, protocols = [], success, fail }) {
@@ -62,7 +62,7 @@ export function newWeChat(WebSocket, hooks) {
       navigateTo: ({ url }) => hooks.navigate(url),
     },
 
-    // suspend is what happens some seconds after the program has gone to the background.
+    // suspend does what WeChat does some seconds after the program has gone to the background.
     suspend() {
       late = [];
       for (const interrupt of open) interrupt();

@@ -3,7 +3,7 @@
 const { Client } = require('../../utils/socket');
 const { dial } = require('../../utils/wx');
 
-const shown = 50; // lines of the log that this page has
+const shown = 50; // lines of the log on this page
 
 const words = {
   closed: ['Connect', 'Not connected'],
@@ -22,7 +22,7 @@ Page({
     caption: words.closed[0],
     status: words.closed[1],
     text: '',
-    suggestion: 'hello 1', // what an empty field sends
+    suggestion: 'hello 1', // sent if the field is empty
     lines: /** @type {import('../../utils/log').Line[]} */ ([]),
     last: '',
     editing: false,
@@ -37,7 +37,7 @@ Page({
   onLoad() {
     this.client = new Client(dial, getApp().globalData.socket, {
       change: () => this.show(),
-      open: () => this.log('open', getApp().globalData.socket.url.split('?')[0]), // a token may stand behind it
+      open: () => this.log('open', getApp().globalData.socket.url.split('?')[0]), // the query may have a token
       message: (data) => this.log('message', describe(data)),
       send: (data) => this.log('send', describe(data)),
       queue: (data) => this.log('queue', describe(data)),
@@ -48,7 +48,7 @@ Page({
     });
   },
 
-  // onShow is also called when the program comes back from the background, where WeChat may have cut the connection.
+  // onShow is also called when the program comes back from the background. WeChat may have cut the connection meanwhile.
   onShow() {
     this.client.wake();
   },
@@ -70,7 +70,7 @@ Page({
 
   send() {
     const { text, suggestion } = this.data;
-    if (!this.transmit(text || suggestion)) return; // what was typed stays in the field
+    if (!this.transmit(text || suggestion)) return; // the text stays in the field
     if (text === '') this.greetings++;
     this.setData({ text: '', suggestion: `hello ${this.greetings}` });
   },
