@@ -64,7 +64,7 @@ func TestDialRequest(t *testing.T) {
 	}
 }
 
-// counted is a connection that counts what is read.
+// counted is a connection that counts the bytes read.
 type counted struct {
 	net.Conn
 	bytes *atomic.Int64
@@ -122,7 +122,7 @@ func TestDialEarlyData(t *testing.T) {
 	t.Parallel()
 	hello := hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: []byte("early")}
 	h := hijack("", func(conn net.Conn, br *bufio.Reader) {
-		// net/http had it before the handler ran: it came with the handshake.
+		// net/http read it before the handler ran: it came with the handshake.
 		fmt.Fprintf(conn, "\x81\x01%d", min(br.Buffered(), 9))
 	})
 	if got := hailtest.Dial(t, h, "/", hailtest.EarlyData(hello.Bytes())).Receive(); got.String() != "9" {
@@ -308,7 +308,7 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// TestExchangeEndsWithTheResponse has frames follow the 101.
+// TestExchangeEndsWithTheResponse has a server send frames after the 101.
 func TestExchangeEndsWithTheResponse(t *testing.T) {
 	t.Parallel()
 	h := hijack("", func(conn net.Conn, br *bufio.Reader) { io.WriteString(conn, "\x81\x02hi") })

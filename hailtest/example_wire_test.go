@@ -24,7 +24,7 @@ func ExampleExchange() {
 	// Output: HTTP/1.1 426 Upgrade Required
 }
 
-// An illegal frame, an unmasked one, and what the server answers.
+// An illegal frame, an unmasked one, and the server's answer.
 func ExampleRaw() {
 	runTest(func(t hailtest.TB) {
 		p := hailtest.Dial(t, newShouter(), "/ws", hailtest.Raw())

@@ -1,6 +1,6 @@
 package hailtest_test
 
-// The kit on the server it is for.
+// The kit against a hail server.
 
 import (
 	"testing"

@@ -1,6 +1,6 @@
 package hailtest_test
 
-// How peers end, vanish and say goodbye.
+// How peers end, vanish and close.
 
 import (
 	"bufio"
@@ -42,7 +42,7 @@ func TestPeerVanishStopsReading(t *testing.T) {
 	})
 }
 
-// TestPeerClosesOnce has the server answer the peer's close frame, which is not to be answered again.
+// TestPeerClosesOnce has the server answer the peer's close frame. The peer must not answer that again.
 func TestPeerClosesOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestPeerVanish(t *testing.T) {
 		vanished := make(chan struct{})
 		h := hijack("", func(conn net.Conn, br *bufio.Reader) {
 			<-vanished
-			// A ping that nobody answers, a close that nobody sees: the only thing to come is the deadline.
+			// Nobody answers the ping and nobody reads the close: only the deadline ends the wait.
 			conn.Write(frame(hailtest.OpPing, "").Bytes())
 			conn.Write(frame(hailtest.OpClose, "").Bytes())
 			conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -196,7 +196,7 @@ func TestRawPeerFails(t *testing.T) {
 	})
 }
 
-// TestPeerSaysGoodbye has a test end without a close: the server sees 1001 and not a broken connection.
+// TestPeerSaysGoodbye has a test end without a close: the server reads 1001 and not the end of the stream.
 func TestPeerSaysGoodbye(t *testing.T) {
 	t.Parallel()
 	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {

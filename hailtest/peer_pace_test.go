@@ -35,7 +35,7 @@ func TestPeerPending(t *testing.T) {
 	})
 }
 
-// flood writes KiB after KiB for ever and reports how much got out whenever it is asked.
+// flood writes KiB after KiB for ever, and reports the bytes written on request.
 func flood(wrote *int, ended *error) http.Handler {
 	return hijack("", func(conn net.Conn, br *bufio.Reader) {
 		kib := frame(hailtest.OpBinary, zeros(1020)).Bytes()
@@ -84,8 +84,8 @@ func TestPeerStall(t *testing.T) {
 	}
 }
 
-// TestPeerStallsFromManyGoroutines has several goroutines change a peer's pace at once while nothing comes, and then the
-// peer read what does.
+// TestPeerStallsFromManyGoroutines has several goroutines change a peer's pace at once while nothing arrives. Then the
+// peer reads a message.
 func TestPeerStallsFromManyGoroutines(t *testing.T) {
 	t.Parallel()
 	overTransports(t, func(t *testing.T, opts ...hailtest.Option) {
@@ -196,7 +196,7 @@ func TestPeerChangesPace(t *testing.T) {
 	}
 }
 
-// TestPeerStallsWhileItWaitsToRead has a stall come between two slow reads: the next does not happen.
+// TestPeerStallsWhileItWaitsToRead stalls between two slow reads: the second does not happen.
 func TestPeerStallsWhileItWaitsToRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -233,7 +233,7 @@ func TestPeerBufferSizeOverTCP(t *testing.T) {
 	p := hailtest.Dial(t, h, "/", hailtest.TCP(), hailtest.BufferSize(8<<10))
 	p.Stall()
 	close(start)
-	// Linux doubles what is asked for and takes whole packets, which are of 64 KiB on its loopback; left to itself it buffers some MiB.
+	// Linux doubles the size and accepts whole packets, of 64 KiB on loopback. By default it buffers some MiB.
 	if got, most := <-wrote, 512<<10; got > most {
 		t.Errorf("the server wrote %d bytes to a peer that does not read, want at most %d", got, most)
 	}

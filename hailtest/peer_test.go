@@ -56,8 +56,8 @@ func TestPeerAnswers(t *testing.T) {
 	})
 }
 
-// TestPeerAnswersNeverHoldUpReading has a server read only after it has sent far more pings than fit
-// into the pipe as pongs.
+// TestPeerAnswersNeverHoldUpReading has a server read only after it has sent more pings than the pipe has
+// room for pongs.
 func TestPeerAnswersNeverHoldUpReading(t *testing.T) {
 	t.Parallel()
 	const pings = 1000
@@ -356,7 +356,7 @@ func TestPeerWriteFails(t *testing.T) {
 			"ReadSlowly of 0":   {deaf, func(p *hailtest.Peer) { p.ReadSlowly(0, 1) }, []string{"hailtest: ReadSlowly: got 0 bytes every 1ns, want at least 1 byte"}},
 		} {
 			got := failures(func(tb hailtest.TB) { test.use(hailtest.Dial(tb, test.h, "/", hailtest.BufferSize(4096))) })
-			// The deaf handler stays, which is not what is tested here.
+			// The handler that does not read stays; that is not tested here.
 			got = slices.DeleteFunc(got, func(s string) bool { return strings.Contains(s, "the handler has not returned") })
 			if test.want == nil && len(got) == 0 {
 				continue

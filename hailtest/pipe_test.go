@@ -370,7 +370,7 @@ func TestPipeErrors(t *testing.T) {
 	}
 }
 
-// TestPipeMethodsTogether is for the race detector.
+// TestPipeMethodsTogether calls all methods at once, for the race detector.
 func TestPipeMethodsTogether(t *testing.T) {
 	t.Parallel()
 	client, server := hailtest.Pipe(16)

@@ -192,7 +192,7 @@ func TestCloseHandshake(t *testing.T) {
 			send hailtest.Frame
 			took time.Duration // from the failure to the server's end of its direction
 		}{
-			// Where its close frame begins is not known any more.
+			// The server cannot know where the close frame begins.
 			"unknown opcode":  {hailtest.Frame{Fin: true, Opcode: 3}, 0},
 			"reserved bit":    {hailtest.Frame{Fin: true, RSV2: true, Opcode: hailtest.OpText}, 0},
 			"unmasked":        {unmasked, 0},
