@@ -96,7 +96,7 @@ func (in *in) took(n, size int) {
 	switch {
 	case n == size && in.class < 2:
 		in.class++
-	case in.class > 0 && n < classes[in.class-1]/2:
+	case in.class > 0 && n < classes[in.class-1]/2 && in.part == nil: // the rest of a message says nothing
 		in.class--
 	}
 }
