@@ -11,10 +11,7 @@ type buffer struct{ b []byte }
 // Past the round numbers, so that a message of that size fits with its header.
 var classes = [...]int{4 << 10, 16<<10 + 64, 64<<10 + 64, 256<<10 + 64, 1<<20 + 64}
 
-var (
-	pools  [len(classes)]sync.Pool
-	shells sync.Pool // of buffers whose memory was given away
-)
+var pools [len(classes)]sync.Pool // of buffers, some of which have no memory
 
 // classFor returns the smallest class that holds n bytes, len(classes) where none does.
 func classFor(n int) int {
@@ -33,23 +30,25 @@ func newBuffer(n int) *buffer {
 	if class == len(classes) {
 		return &buffer{make([]byte, 0, n)}
 	}
-	if buf, _ := pools[class].Get().(*buffer); buf != nil {
-		buf.b = buf.b[:0]
-		return buf
-	}
-	buf, _ := shells.Get().(*buffer)
+	buf, _ := pools[class].Get().(*buffer)
 	if buf == nil {
 		buf = new(buffer)
 	}
-	buf.b = make([]byte, 0, classes[class])
+	if buf.b == nil {
+		buf.b = make([]byte, 0, classes[class])
+	}
+	buf.b = buf.b[:0]
 	return buf
 }
 
 // giveAway leaves buf's memory to whoever has a part of it.
 func (buf *buffer) giveAway() {
 	countBuffers(-1)
+	class := classFor(cap(buf.b))
 	buf.b = nil
-	shells.Put(buf)
+	if class < len(classes) {
+		pools[class].Put(buf)
+	}
 }
 
 // free gives the buffer back. A nil buffer is allowed.
