@@ -57,35 +57,41 @@ func benchmarkSend(b *testing.B, neg link.Negotiation, p []byte) {
 }
 
 func BenchmarkReceive(b *testing.B) {
-	for _, size := range sizes {
+	receive := func(name string, neg link.Negotiation, message []byte) {
 		for _, reuse := range []bool{false, true} {
-			b.Run(fmt.Sprintf("bytes=%d/reuse=%v", size, reuse), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/reuse=%v", name, reuse), func(b *testing.B) {
 				server, peer := overTCP(b, 1<<20)
 				cfg := usual()
 				cfg.Reuse = reuse
 				got := make(chan struct{})
 				var left atomic.Int64
-				_, f := connect(b, server, peer, cfg, link.Negotiation{}, func(*side, link.Message) {
+				_, f := connect(b, server, peer, cfg, neg, func(*side, link.Message) {
 					if left.Add(-1) == 0 {
 						got <- struct{}{}
 					}
 				})
-				benchmarkReceive(b, f, masked(wire.Fin|wire.Text, bytes.Repeat([]byte("a"), size)), &left, got)
+				benchmarkReceive(b, f, message, &left, got)
 			})
 		}
 	}
+	for _, size := range sizes {
+		receive(fmt.Sprintf("bytes=%d", size), link.Negotiation{}, masked(wire.Fin|wire.Text, bytes.Repeat([]byte("a"), size)))
+	}
+	p := bytes.Repeat([]byte("hello, world. "), 4096/14)
+	receive("compressed=4096", link.Negotiation{Compression: true}, masked(wire.Fin|wire.Text|wire.RSV1, wire.AppendDeflated(nil, p)))
+	receive("fragments=4096", link.Negotiation{}, append(masked(wire.Text, p[:1000]), masked(wire.Fin, p[1000:])...))
 }
 
-// benchmarkReceive sends frames in batches, as a busy peer does, and waits for each batch's last message.
-func benchmarkReceive(b *testing.B, f *far, frame []byte, left *atomic.Int64, got chan struct{}) {
-	batch := max(1, 64<<10/len(frame))
-	frames := bytes.Repeat(frame, batch)
-	b.SetBytes(int64(len(frame)))
+// benchmarkReceive sends messages in batches, as a busy peer does, and waits for each batch's last.
+func benchmarkReceive(b *testing.B, f *far, message []byte, left *atomic.Int64, got chan struct{}) {
+	batch := max(1, 64<<10/len(message))
+	frames := bytes.Repeat(message, batch)
+	b.SetBytes(int64(len(message)))
 	b.ReportAllocs()
 	b.ResetTimer()
 	for n := b.N; n > 0; n -= batch {
 		left.Store(int64(min(n, batch)))
-		f.send(frames[:len(frame)*min(n, batch)])
+		f.send(frames[:len(message)*min(n, batch)])
 		<-got
 	}
 }
