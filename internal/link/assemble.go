@@ -84,10 +84,7 @@ func (c *Conn) checkFrame(h wire.Header, compressed bool) error {
 	if p := c.in.part; p != nil {
 		total, compressed = total+p.total, p.compressed
 	}
-	if compressed {
-		return c.checkDeflated(total)
-	}
-	return c.checkLength(total)
+	return c.checkLength(total, compressed)
 }
 
 // refuse skips a frame, and drops the message that it belongs to.
@@ -117,6 +114,7 @@ type part struct {
 	place *buffer // that data lies in, from the pool
 	own   bool    // in place of it, data has memory of its own, which is the receiver's in the end
 	least int     // bytes of memory that are given at once, if the header asks for them
+	most  int     // bytes that data may have
 	utf8  wire.UTF8
 }
 
@@ -128,7 +126,7 @@ func (c *Conn) begin(h wire.Header, n int, compressed bool) {
 	if p == nil {
 		p = new(part)
 	}
-	*p = part{text: h.Opcode() == wire.Text, compressed: compressed, least: classes[0]}
+	*p = part{text: h.Opcode() == wire.Text, compressed: compressed, least: classes[0], most: int(c.most(compressed))}
 	if h.First&wire.Fin != 0 && !compressed {
 		p.own, p.least = !c.cfg.Reuse, firstPiece
 	}
@@ -191,13 +189,18 @@ func (p *part) grow() {
 	have := len(p.data)
 	size := min(have+p.left, max(p.least, 2*have))
 	if !p.final {
-		size = max(size, 2*have) // many small fragments do not copy all each time
+		size = max(size, min(2*have, p.most)) // many small fragments do not copy all each time
 	}
 	if p.own {
 		p.data = append(make([]byte, 0, size), p.data...)
 		return
 	}
-	larger := newBuffer(size)
+	var larger *buffer
+	if p.compressed && size > classes[2] {
+		larger = exactBuffer(size) // it may have several times ReadLimit, and not that rounded up
+	} else {
+		larger = newBuffer(size)
+	}
 	larger.b = append(larger.b, p.data...)
 	p.place.free()
 	p.place, p.data = larger, larger.b

@@ -25,11 +25,11 @@ func classFor(n int) int {
 
 // newBuffer returns an empty buffer with room for n bytes.
 func newBuffer(n int) *buffer {
-	countBuffers(1)
 	class := classFor(n)
 	if class == len(classes) {
-		return &buffer{make([]byte, 0, n)}
+		return exactBuffer(n)
 	}
+	countBuffers(1)
 	buf, _ := pools[class].Get().(*buffer)
 	if buf == nil {
 		buf = new(buffer)
@@ -39,6 +39,12 @@ func newBuffer(n int) *buffer {
 	}
 	buf.b = buf.b[:0]
 	return buf
+}
+
+// exactBuffer returns an empty buffer of n bytes and no more, which no pool has.
+func exactBuffer(n int) *buffer {
+	countBuffers(1)
+	return &buffer{make([]byte, 0, n)}
 }
 
 // giveAway leaves buf's memory to whoever has a part of it.

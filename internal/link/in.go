@@ -161,7 +161,7 @@ func (c *Conn) Next() (Message, error) {
 			continue
 		}
 		if !h.Control() {
-			if err := c.checkLength(h.Length); err != nil {
+			if err := c.checkLength(h.Length, false); err != nil {
 				return Message{}, c.refuse(h, n, err)
 			}
 		}
@@ -223,30 +223,26 @@ func (in *in) more() bool {
 	return n > 0 && h.Length <= uint64(len(b)-n)
 }
 
-// maxLength is the longest payload that memory can hold.
-const maxLength = math.MaxInt - wire.MaxHeader
-
-// checkLength says whether a message of this length is accepted.
-func (c *Conn) checkLength(n uint64) error {
-	limit := uint64(maxLength)
-	if c.cfg.ReadLimit >= 0 {
-		limit = min(limit, uint64(c.cfg.ReadLimit))
-	}
-	if n > limit {
+// checkLength says whether a message of so many bytes on the wire is accepted.
+func (c *Conn) checkLength(n uint64, compressed bool) error {
+	if n > c.most(compressed) {
 		return c.tooBig()
 	}
 	return nil
 }
 
-// checkDeflated says whether a compressed message of this length is accepted. The limit is for what comes out of
-// it, but blocks may be without content.
-func (c *Conn) checkDeflated(n uint64) error {
-	const mostTimes, atLeast = 4, 1 << 10
-	limit := c.cfg.ReadLimit
-	if n > maxLength || limit >= 0 && n > atLeast && (n-atLeast)/mostTimes > uint64(limit) {
-		return c.tooBig()
+// most returns how many bytes a message may have on the wire. ReadLimit is for what comes out of a compressed one, but
+// blocks may be without content.
+func (c *Conn) most(compressed bool) uint64 {
+	const longest = math.MaxInt - wire.MaxHeader
+	limit := uint64(c.cfg.ReadLimit)
+	switch {
+	case c.cfg.ReadLimit < 0:
+		return longest
+	case compressed:
+		limit = min(limit, longest/4)*4 + 1<<10
 	}
-	return nil
+	return min(limit, longest)
 }
 
 func (c *Conn) tooBig() *Violation {
