@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// The memory of a frame grows with what has arrived from here on, so that a header alone takes no more.
+	// From this size on, the memory of a frame grows with what has arrived: a header alone gets no more.
 	firstPiece = 256 << 10
 	// The rest of a frame that is longer than this is read into its place. To copy a shorter one costs less than a read more.
 	copyMost = 16 << 10
 )
 
-// frame handles a frame that is compressed, one of several, a close, or illegal. Its header takes n bytes.
+// frame handles a frame that is compressed, one of several, a close, or illegal. Its header has n bytes.
 func (c *Conn) frame(h wire.Header, n int) (m Message, ok bool, err error) {
 	in := &c.in
 	b := in.unread()
@@ -78,7 +78,7 @@ func (c *Conn) closeFrame(h wire.Header, n int) error {
 	return c.peerClosed(code, reason, err)
 }
 
-// checkFrame says whether the next frame of a message may be taken, by its header.
+// checkFrame says whether the next frame of a message is accepted, by its header.
 func (c *Conn) checkFrame(h wire.Header, compressed bool) error {
 	total := h.Length
 	if p := c.in.part; p != nil {
@@ -120,7 +120,7 @@ type part struct {
 
 var parts sync.Pool
 
-// begin begins a message with the first frame, whose header takes n bytes.
+// begin begins a message with the first frame, whose header has n bytes.
 func (c *Conn) begin(h wire.Header, n int, compressed bool) {
 	p, _ := parts.Get().(*part)
 	if p == nil {

@@ -13,7 +13,7 @@ var classes = [...]int{4 << 10, 16<<10 + 64, 64<<10 + 64, 256<<10 + 64, 1<<20 + 
 
 var pools [len(classes)]sync.Pool // of buffers, some of which have no memory
 
-// classFor returns the smallest class that holds n bytes, len(classes) where none does.
+// classFor returns the smallest class that holds n bytes, len(classes) if none does.
 func classFor(n int) int {
 	for i, size := range classes {
 		if n <= size {

@@ -36,7 +36,7 @@ type in struct {
 	part    *part   // of a message; nil between two
 	lent    *buffer // what the last message lies in, until the next Next
 	held    bool    // replies wait for the batch's end
-	batched bool    // held since the last rest
+	batched bool    // held since the last refill
 
 	// After our close frame.
 	skip   uint64 // payload that is still to come and of no interest
@@ -44,7 +44,7 @@ type in struct {
 }
 
 // direct reports whether what arrives is read into the place of the message that it belongs to: what is left of its frame
-// would not fit into the buffer, or be dear to copy.
+// would not fit into the buffer, or would cost much to copy.
 func (in *in) direct() bool {
 	return in.part != nil && in.part.left > min(classes[in.class], copyMost)
 }
@@ -206,7 +206,7 @@ func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
 }
 
 // keep returns the payload p, which lies in the buffer, as memory that is its receiver's: a copy, or
-// the buffer's own where little else is in it.
+// the buffer's own if little else is in it.
 func (in *in) keep(p []byte) []byte {
 	if in.r < in.w || len(p) < len(in.buf.b)/2 {
 		return append([]byte{}, p...)

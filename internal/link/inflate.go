@@ -103,16 +103,16 @@ func (z *inflater) inflate(payload []byte, text bool, limit int64) (*buffer, err
 func (z *inflater) restart(out []byte) {
 	z.behind = 0
 	z.streams++
-	// There is no error where the window fits.
+	// There is no error if the window fits.
 	z.flate.(flate.Resetter).Reset(z, out[max(0, len(out)-wire.MaxWindow):])
 }
 
-// next is asked where a stream has ended. It begins the next one, or returns io.EOF where the message ends too.
+// next is asked when a stream has ended. It begins the next one, or returns io.EOF if the message ends too.
 func (z *inflater) next(out []byte) error {
 	switch z.behind {
 	case 0:
-		// Others may follow a block that is final (RFC 7692 section 7.2.1). Where none does the empty
-		// block is missing that should be last, but no data.
+		// Others may follow a block that is final (RFC 7692 section 7.2.1). If none does, the empty
+		// block that should be last is missing, but no data.
 		if len(z.payload) == 0 {
 			return io.EOF
 		}

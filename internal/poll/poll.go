@@ -28,13 +28,13 @@ type Socket interface {
 	// HungUp reports whether the peer is known to have ended the connection, or its sending direction,
 	// even behind bytes that nobody has read.
 	HungUp() bool
-	// Unsent returns how many written bytes the system still holds for the peer, -1 where it does not tell.
+	// Unsent returns how many written bytes the system still holds for the peer, -1 if it does not tell.
 	Unsent() int
-	// CloseWrite ends the sending direction, where the transport can.
+	// CloseWrite ends the sending direction, if the transport can.
 	CloseWrite() error
 	// Close ends the connection at once. It does not wait for the Handler. The system goes on to send what was written.
 	Close() error
-	// Abandon is Close for a peer that takes nothing: where it still does not, the system gives up what was written after
+	// Abandon is Close for a peer that accepts nothing: if it goes on like that, the system gives up what was written after
 	// that time, if it can. Else it may keep it for minutes.
 	Abandon(after time.Duration) error
 }

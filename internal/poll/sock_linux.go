@@ -90,7 +90,7 @@ func (s *sock) Start(ready bool) {
 	}
 }
 
-// rest leaves the socket to the poller, and reports false where there is something to do.
+// rest leaves the socket to the poller, and reports false if there is something to do.
 func (s *sock) rest() bool {
 	for {
 		state := s.state.Load()
@@ -289,7 +289,7 @@ func (s *sock) Abandon(after time.Duration) error {
 	return s.Close()
 }
 
-// acquire keeps the descriptor from being closed, until release. It reports false where it is too late.
+// acquire keeps the descriptor from being closed, until release. It reports false if it is too late.
 func (s *sock) acquire() bool {
 	for {
 		refs := s.refs.Load()
