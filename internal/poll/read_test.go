@@ -85,6 +85,32 @@ func TestGoexit(t *testing.T) {
 	})
 }
 
+// TestReadOn has more arrive at once than is read before other sockets have theirs: no event tells of the rest.
+func TestReadOn(t *testing.T) {
+	overAll(t, func(t *testing.T, server, peer net.Conn) {
+		want := pattern(4000)
+		all := make(chan struct{})
+		h := newHandler(t, server)
+		h.size = 10
+		h.turn = func(_ []byte, err error) bool {
+			if len(h.all) == len(want) && err == nil {
+				close(all)
+			}
+			return err == nil
+		}
+		if _, ok := server.(interface{ SetReadBuffer(int) error }); ok {
+			write(t, peer, want)
+			h.sock.Start(false)
+		} else { // what does not buffer is read while it is written
+			h.sock.Start(false)
+			write(t, peer, want)
+		}
+		wait(t, "all that was sent", all)
+		h.sock.Close()
+		wait(t, "Done", h.done)
+	})
+}
+
 // TestPartial is about streams: they wait with a small buffer of their own, unless a message has begun.
 func TestPartial(t *testing.T) {
 	t.Parallel()
