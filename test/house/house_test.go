@@ -43,7 +43,7 @@ var layers = map[string]string{
 	"internal/admit":  "internal/wire",
 	"internal/fanout": "internal/wire",
 	"internal/life":   "",
-	"internal/link":   "internal/life internal/poll internal/wire",
+	"internal/link":   "internal/poll internal/wire",
 	"internal/poll":   "",
 	"internal/wire":   "",
 
