@@ -1,6 +1,6 @@
 package hail
 
-// How a connection ends: codes, causes and what OnClose is told.
+// How a connection ends: close codes, causes, CloseInfo and errors.
 
 import (
 	"errors"
@@ -59,7 +59,7 @@ const (
 	CauseMessageRate
 	// CauseMessageTimeout: a message took longer than Options.MessageTimeout; closed with 1008.
 	CauseMessageTimeout
-	// CauseWriteTimeout: the peer took no byte for Options.WriteTimeout; cut.
+	// CauseWriteTimeout: the peer accepted no byte for Options.WriteTimeout; cut.
 	CauseWriteTimeout
 	// CausePingTimeout: the peer was silent for Options.PingInterval and Options.PongTimeout; cut.
 	CausePingTimeout
@@ -67,8 +67,7 @@ const (
 	CauseShutdown
 	// CauseServerClosed: Server.Close cut it.
 	CauseServerClosed
-	// CauseSlowConsumer: the peer was further behind what was published to a topic than Options.TopicBytes
-	// or TopicMessages; closed with 1013.
+	// CauseSlowConsumer: the peer was further behind on a topic than Options.TopicBytes or TopicMessages; closed with 1013.
 	CauseSlowConsumer
 )
 
@@ -99,60 +98,46 @@ func (c Cause) String() string {
 
 // CloseInfo says how a connection ended.
 type CloseInfo struct {
-	// Code is that of the close frame that was sent or received first, 1005 where that had no code,
-	// 1006 where no close frame was exchanged. Where something went wrong it is that of ours.
+	// Code is the code of the close frame that was sent or received first: 1005 if that had no code, 1006 if no close
+	// frame was exchanged. After a failure it is the code of ours.
 	Code StatusCode
-	// Reason is that of the same close frame, "" for none.
+	// Reason is the reason in the same close frame, "" for none.
 	Reason string
 	// Cause says who ended the connection, and why.
 	Cause Cause
-	// Err is what went wrong, nil for a clean close: both sides' close frames were exchanged,
-	// and every queued message was written.
+	// Err says what went wrong. It is nil for a clean close: both close frames were exchanged, and every queued
+	// message was written.
 	Err error
 }
 
-// Errors of Server and Conn. They may be wrapped: compare with [errors.Is].
+// Errors of Server and Conn. They may be wrapped: use [errors.Is].
 var (
-	// ErrServerClosed is in the cause of a connection's context where Shutdown or Close ended it. It is returned
-	// by Publish, PublishSeq and Broadcast when those are through.
+	// ErrServerClosed is matched by the cause of a connection's context if Shutdown or Close ended it. Publish, PublishSeq
+	// and Broadcast return it after those have returned.
 	ErrServerClosed = errors.New("hail: server closed")
 	// ErrConnClosed is returned by Conn's methods once the connection is closing or closed.
 	ErrConnClosed = errors.New("hail: connection closed")
-	// ErrQueueFull is returned by Conn.TrySend where Options.SendQueue has no room for the message,
-	// by Conn.Send where it had none for Options.WriteTimeout, and by both for a message that is larger than it.
+	// ErrQueueFull is returned by Conn.TrySend if Options.SendQueue has no room for the message, by Conn.Send if it had
+	// none for Options.WriteTimeout, and by both for a message that is larger than SendQueue.
 	ErrQueueFull = errors.New("hail: send queue full")
 )
 
 // PanicError is the error of a callback that panicked.
 type PanicError struct {
-	Value any    // what the callback panicked with
+	Value any    // the value that the callback panicked with
 	Stack []byte // the stack of its goroutine, as [runtime/debug.Stack] prints it
-
-	opaque bool // Value is an error whose own methods panic
 }
 
 // Error returns a text with the panic's value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("hail: callback panicked: %v", e.Value) }
 
-// Unwrap returns the panic's value where it is an error, and its own methods do not panic. Else it returns nil.
+// Unwrap returns the panic's value if that is an error, else nil.
 func (e *PanicError) Unwrap() error {
-	if e.opaque {
-		return nil
-	}
 	err, _ := e.Value.(error)
 	return err
 }
 
-// stuckError is the error of a Send that found the queue full, and of it nothing taken for as long as it waited.
-type stuckError struct{ conn *Conn }
-
-func (e *stuckError) Error() string {
-	return fmt.Sprintf("%v, of which the peer has taken nothing for %v (Options.WriteTimeout)", e.Unwrap(), e.conn.server.options.WriteTimeout)
-}
-
-func (e *stuckError) Unwrap() error { return e.conn.server.queueFull }
-
-// endError is the cause of a connection's context, and its Send's error, once it is ending.
+// endError is the error of a connection that ends: the cause of its context, and Send's.
 type endError struct {
 	conn *Conn
 	info CloseInfo
@@ -190,13 +175,13 @@ func isEndOf(c *Conn, err error) bool {
 		if end, ok := err.(*endError); ok {
 			return end.conn == c
 		}
-		err = errors.Unwrap(err) // of a joined error the rest is the callback's own
+		err = errors.Unwrap(err) // not a joined error: its other parts are the callback's own
 	}
 	return false
 }
 
-// chosenClose finds the CloseError that a callback returned. One in the error of
-// another connection's end was chosen by somebody else, for somebody else.
+// chosenClose finds the CloseError that a callback returned. A CloseError in the error of another connection's end
+// was not chosen for this one.
 func chosenClose(err error) (CloseError, bool) {
 	switch e := err.(type) {
 	case CloseError:

@@ -1,159 +1,207 @@
 package hail
 
-// The end of a connection: whoever is first says why.
+// The end of a connection: what is told to its state machine, and what is done then.
 
 import (
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
+	"example.com/hail/internal/life"
 	"example.com/hail/internal/link"
-	"example.com/hail/internal/wire"
 )
 
-var (
-	errNoAnswer    = errors.New("hail: the peer's close frame did not come")
-	errNotWritable = errors.New("hail: connection lost: nothing can be written")
-	errNotSent     = errors.New("hail: the close frame could not be written")
-	errTransport   = errors.New("hail: connection lost")
-	errPongMissing = errors.New("hail: no answer to a ping (Options.PongTimeout)")
-	errNoProgress  = errors.New("hail: the peer takes no data (Options.WriteTimeout)")
-	errTooSlow     = errors.New("hail: a message took too long to arrive (Options.MessageTimeout)")
-)
+var errTransport = errors.New("hail: connection lost")
+
+// goingAway is how Shutdown closes connections.
+var goingAway = CloseInfo{Code: StatusGoingAway, Cause: CauseShutdown}
 
 // ending is what is known of a connection's end.
 type ending struct {
-	info    CloseInfo
-	said    CloseInfo // its code and reason are the close frame's; 1006 where none is sent
-	late    error     // for OnError, where no callback could run at the time
-	trouble error     // what has gone wrong since, unless the close handshake was completed all the same
-	cut     bool      // cut was called: who cuts all counts each once
+	info    CloseInfo // its code and reason are the close frame's, 1006 if none is sent
+	late    error     // for OnError, which could not run at the time
+	trouble error     // what has gone wrong since; of no interest if the close handshake is completed all the same
 }
 
-// begin notes why the connection ends, and reports whether it was the first to.
-func (c *Conn) begin(info CloseInfo) bool {
-	return c.beginLate(info, nil)
-}
-
-// beginLate is begin from outside the callbacks' goroutine: OnError is told of late when that is free.
-func (c *Conn) beginLate(info CloseInfo, late error) bool {
+// apply tells the connection's machine of an event, and does what is to be done, except to call user code: that is left
+// to the caller. why is noted if the event decides why the connection ends.
+func (c *Conn) apply(e life.Event, why CloseInfo) life.Do {
+	undelivered := 0
+	if e == life.TransportEnded {
+		undelivered = c.link.Undelivered()
+	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	state, do := c.life.Step(e)
+	switch {
+	case do.Has(life.Decide):
+		c.ending = &ending{info: why}
+		if isBreach(e) && !do.Has(life.Report) {
+			c.ending.late = why.Err
+		}
+	case e == life.CutOff || e == life.Starve:
+		or(&c.ending.trouble, why.Err)
+	}
+	if e == life.TransportEnded {
+		c.ending.conclude(state, undelivered)
+	}
 	if c.ending != nil {
-		return false
+		why = c.ending.info
 	}
-	c.ending = &ending{info: info, said: info, late: late}
-	return true
-}
-
-// end starts the close handshake from our side, and reports whether it was the first to.
-func (c *Conn) end(info CloseInfo) bool {
-	first := c.begin(info)
-	if first {
-		c.sendClose(info, link.CloseFrame{})
-	}
-	return first
-}
-
-// sendClose queues the close frame that info names.
-func (c *Conn) sendClose(info CloseInfo, frame link.CloseFrame) {
-	frame.Code, frame.Reason = int(info.Code), info.Reason
-	if !c.link.CloseWith(frame) && !c.link.Closing() {
-		c.cutLink() // nothing can be written any more
-	}
-}
-
-// follow does what another goroutine that has begun to end the connection may not have come to: until the close frame is queued
-// what is read would be taken for messages.
-func (c *Conn) follow(frame link.CloseFrame) {
-	if c.link.Closing() {
-		return
-	}
-	c.mu.Lock()
-	said := c.ending.said
 	c.mu.Unlock()
-	if said.Code == StatusAbnormalClosure {
-		c.cutLink()
-		return
-	}
-	c.sendClose(said, frame)
+	c.act(do, why)
+	return do
 }
 
-// fail ends a connection with an error: OnError, then the close. It belongs to the callbacks' goroutine.
-func (c *Conn) fail(info CloseInfo, half bool) {
-	// Deferred, for an OnError that ends its goroutine.
-	if frame := (link.CloseFrame{Drop: true, Half: half}); c.begin(info) {
-		defer c.sendClose(info, frame)
-	} else {
-		defer c.follow(frame)
+// isBreach reports whether OnError is told of the event.
+func isBreach(e life.Event) bool { return e == life.Expire || e == life.Violate || e == life.Lose }
+
+// act does what the machine has said.
+func (c *Conn) act(do life.Do, info CloseInfo) {
+	if do.Has(life.CountIn) {
+		c.server.stats.open.Add(1)
 	}
-	c.report(info.Err)
+	if do.Has(life.CountOut) {
+		c.server.stats.open.Add(-1)
+	}
+	if do.Has(life.EndContext) {
+		c.endContext(&endError{c, info})
+	}
+	switch {
+	case do.Has(life.Frame):
+		if !c.link.Close(closeFrame(info)) {
+			c.apply(life.CutOff, CloseInfo{}) // nothing can be written any more
+		}
+	case do.Has(life.HalfClose):
+		c.link.CloseWrite()
+	case do.Has(life.Finish):
+		c.link.Finish()
+	case do.Has(life.Kill):
+		c.link.Cut()
+	case do.Has(life.Abandon):
+		after := c.server.options.WriteTimeout
+		if after < 0 {
+			after = defaultWriteTimeout
+		}
+		c.link.Abandon(after)
+	}
 }
 
-// blame notes why the connection ends at once, or what has gone wrong where it was ending already.
-func (c *Conn) blame(cause Cause, why error) {
-	if !c.begin(CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: why}) {
-		c.mu.Lock()
-		or(&c.ending.trouble, why)
-		c.mu.Unlock()
+// closeFrame returns the close frame for an end. After a failure, data that the peer has not accepted for long is not waited for.
+func closeFrame(info CloseInfo) link.CloseFrame {
+	f := link.CloseFrame{Code: int(info.Code), Reason: info.Reason}
+	switch info.Cause {
+	case CausePeerClosed:
+		f.Reason = "" // its own code is the answer
+	case CauseClosed, CauseShutdown:
+	default:
+		f.DropStalled, f.DropSources = true, info.Cause == CauseSlowConsumer
+	}
+	return f
+}
+
+// lost is the end of a connection without a close frame.
+func lost(cause Cause, err error) CloseInfo {
+	return CloseInfo{Code: StatusAbnormalClosure, Cause: cause, Err: err}
+}
+
+// leave says that a callback has returned, by Accept or Return. If the server waits for that, the connection is closed.
+func (c *Conn) leave(e life.Event) {
+	if e != life.Return || !c.life.Leave() {
+		c.apply(e, goingAway)
 	}
 }
 
-// lose ends a connection whose peer takes nothing, or is silent, and may be closing already.
-func (c *Conn) lose(cause Cause, why error) {
-	c.blame(cause, why)
-	c.calls.shut()
-	c.endContext()
-	after := c.server.options.WriteTimeout
-	if after < 0 {
-		after = defaultWriteTimeout
+// violated ends a connection whose peer broke the protocol or a limit. It belongs to the reader.
+func (c *Conn) violated(e life.Event, info CloseInfo) {
+	if c.apply(e, info).Has(life.Report) {
+		defer c.leave(life.Return) // also if OnError ends the goroutine
+		c.report(info.Err)
 	}
-	c.link.Abandon(after)
 }
 
-// peerGone ends a connection whose peer has gone, or sends nothing more and may still take what is being written. It
-// reports whether the link waits for that.
-func (c *Conn) peerGone(err error) bool {
-	info := CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: fmt.Errorf("hail: connection lost: %w", err)}
-	if err == io.EOF && c.link.PeerEnded() {
-		c.begin(info)
-		c.endContext()
-		return true
+// broke is violated for what the link has found.
+func (c *Conn) broke(v *link.Violation) {
+	info := CloseInfo{Code: StatusCode(v.Code), Reason: v.Reason, Cause: CauseProtocol, Err: fmt.Errorf("hail: %w", v.Err)}
+	if info.Code == StatusMessageTooBig {
+		info.Cause = CauseReadLimit
 	}
-	c.begin(info)
-	c.cutLink()
-	return false
+	e := life.Violate
+	if v.Lost {
+		e = life.Lose
+	}
+	defer func() {
+		if v.Closes {
+			c.apply(life.PeerClose, CloseInfo{})
+		}
+	}()
+	c.violated(e, info)
 }
 
-// cut ends a connection that may be closing already, and reports whether it was the first to, and the connection had not
-// ended by itself.
-func (c *Conn) cut(cause Cause, why error) bool {
-	c.blame(cause, why)
+// peerClosed answers the peer's close frame, or has its answer.
+func (c *Conn) peerClosed(p *link.PeerClose) {
+	info := CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed}
 	c.mu.Lock()
-	first := !c.ending.cut
-	c.ending.cut = true
+	// After a failure, the peer's or ours, nothing of its close frame is used (RFC 6455 section 7.1.7).
+	if c.ending != nil && p.First && (c.ending.info.Cause == CauseClosed || c.ending.info.Cause == CauseShutdown) {
+		c.ending.info.Code, c.ending.info.Reason = info.Code, info.Reason
+	}
 	c.mu.Unlock()
-	c.cutLink()
-	return first && !c.isDone.Load() && !(c.link.CloseSent() && c.link.PeerClosed())
+	c.apply(life.PeerClose, info)
 }
 
-func (c *Conn) cutLink() {
-	c.calls.shut() // what was read is for nobody
-	c.endContext()
-	c.link.Cut()
+// unreadable tells that nothing can be read any more, and reports whether the connection goes on all the same: its close frame is
+// still being written.
+func (c *Conn) unreadable(err error) bool {
+	e := life.ReadFailed
+	if err == io.EOF {
+		e = life.EndOfStream
+	}
+	c.apply(e, lost(CausePeerGone, fmt.Errorf("%w: %w", errTransport, err)))
+	return c.life.State().Phase() < life.Cut
 }
 
-// endContext ends the context with what is known of the end.
-func (c *Conn) endContext() {
-	c.mu.Lock()
-	info := c.ending.info
-	c.mu.Unlock()
-	c.cancelContext(&endError{c, info})
+// findings say how a timeout ends the connection. Why is added.
+var findings = [...]struct {
+	event life.Event
+	info  CloseInfo
+}{
+	life.Unread:      {life.Starve, lost(CauseWriteTimeout, nil)},
+	life.Silent:      {life.Starve, lost(CausePingTimeout, nil)},
+	life.Slow:        {life.Expire, CloseInfo{Code: StatusPolicyViolation, Reason: "message timeout", Cause: CauseMessageTimeout}},
+	life.Unanswered:  {life.CutOff, lost(CausePeerGone, nil)},
+	life.Unreachable: {life.Starve, lost(CausePeerGone, nil)},
+	life.Waiting:     {life.Overdue, CloseInfo{}}, // the callback may be waiting for its context
 }
 
-// cancelContext ends the context, unless it has ended.
-func (c *Conn) cancelContext(cause error) {
+// check has the pulse look at the connection, and ends it if a timeout has passed.
+func (c *Conn) check(now time.Duration) {
+	state, t := c.life.State(), &c.link.Stamps
+	signs := life.Signs{State: state, Read: t.Read.Get(), Message: t.Message.Get(), Stall: t.Stall.Get(), Closed: t.Closed.Get()}
+	const golden = 0x9E3779B97F4A7C15 // neighbouring numbers spread
+	if f := c.pulse.Look(now, signs, &c.server.limits, uint16(c.ID()*golden>>48), c.link); f != life.Well {
+		found := findings[f]
+		found.info.Err = f.Why(state)
+		c.apply(found.event, found.info)
+	}
+	if state.Call() != life.None && c.link.HungUp() {
+		c.hangup(io.EOF)
+	}
+}
+
+// stalled reports whether the peer has accepted nothing for WriteTimeout. Send gives up before a sweep finds that.
+func (c *Conn) stalled() bool {
+	limit, stall := c.server.options.WriteTimeout, c.link.Stamps.Stall.Get()
+	return limit > 0 && stall != 0 && c.server.clock.Real()-stall >= limit
+}
+
+// hangup ends the context of a connection whose peer has gone while a callback runs.
+// What the peer sent before it went is still read, and may tell more.
+func (c *Conn) hangup(err error) { c.apply(life.Hangup, lost(CausePeerGone, err)) }
+
+// endContext ends the context, unless it has ended.
+func (c *Conn) endContext(cause error) {
 	c.mu.Lock()
 	or(&c.gone, cause)
 	cancel := c.cancel
@@ -163,104 +211,16 @@ func (c *Conn) cancelContext(cause error) {
 	}
 }
 
-// drain closes the connection for Server.Shutdown, behind the callback that runs.
-func (c *Conn) drain() {
-	if c.calls.drain() {
-		c.end(CloseInfo{Code: StatusGoingAway, Cause: CauseShutdown})
-	}
-}
-
-// hangup ends the context of a connection whose peer has gone while a callback runs.
-// What the peer sent before it went is still read, and may tell more.
-func (c *Conn) hangup(err error) {
-	if c.isEnding() {
-		c.endContext()
-		return
-	}
-	c.cancelContext(&endError{c, CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone, Err: err}})
-}
-
-// callbackFailed ends a connection with the error of OnConnect or OnMessage.
-func (c *Conn) callbackFailed(err error) {
-	defer c.calls.shut() // behind OnError
-	info := CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CauseCallback, Err: err}
-	var panicked *PanicError
-	switch chosen, isChosen := chosenClose(err); {
-	case errors.As(err, &panicked):
-		info.Cause = CausePanic
-	case isEndOf(c, err):
-		// Whatever ends the connection tells why. Where only its writes have failed so far it is read to its end, for nobody.
-		return
-	case errors.Is(err, ErrQueueFull) && c.stalled(err):
-		c.lose(CauseWriteTimeout, errNoProgress)
-		return // it was only a matter of who noticed first
-	case isChosen && sendable(chosen.Code):
-		info.Code, info.Reason = chosen.Code, wire.CutReason(chosen.Reason)
-	}
-	c.fail(info, false)
-}
-
-// stalled reports whether the peer has taken nothing for WriteTimeout, as far as the clock or an error of Send says.
-func (c *Conn) stalled(err error) bool {
-	limit, stall := c.server.options.WriteTimeout, c.link.Stamps.Stall.Get()
-	var stuck *stuckError
-	return limit > 0 && stall != 0 && (c.server.clock.Now()-stall >= limit || errors.As(err, &stuck) && stuck.conn == c)
-}
-
-func (c *Conn) isEnding() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ending != nil
-}
-
-// violated ends a connection whose peer broke the protocol or the read limit.
-func (c *Conn) violated(v *link.Violation) {
-	switch {
-	case c.isEnding():
-		c.follow(link.CloseFrame{Half: v.Lost})
-		return
-	case c.calls.isShut():
-		c.cut(CausePeerGone, errNotWritable) // what is wrong is for nobody, as all that comes
-		return
-	}
-	info := CloseInfo{Code: StatusCode(v.Code), Reason: v.Reason, Cause: CauseProtocol, Err: fmt.Errorf("hail: %w", v.Err)}
-	if info.Code == StatusMessageTooBig {
-		info.Cause = CauseReadLimit
-	}
-	c.fail(info, v.Lost)
-}
-
-// peerClosed answers the peer's close frame, or has its answer.
-func (c *Conn) peerClosed(p *link.PeerClose) {
-	first := c.begin(CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed})
-	if !first && p.First {
-		c.mu.Lock()
-		// Behind a failure, the peer's or ours, nothing of its close frame is used (RFC 6455 section 7.1.7).
-		if info := &c.ending.info; info.Cause == CauseClosed || info.Cause == CauseShutdown {
-			info.Code, info.Reason = StatusCode(p.Code), p.Reason
-		}
-		c.mu.Unlock()
-	}
-	c.endContext()
-	if first {
-		c.sendClose(CloseInfo{Code: StatusCode(p.Code)}, link.CloseFrame{})
-	} else {
-		c.follow(link.CloseFrame{})
-	}
-}
-
 // done is the connection's last call: nothing of it runs any more.
 func (c *Conn) done() {
-	s := c.server
-	c.isDone.Store(true)
-	info, late := c.conclude()
-	c.cancelContext(&endError{c, info})
-	if c.isOpen.CompareAndSwap(true, false) {
-		s.stats.open.Add(-1)
-	}
-	// Also where a callback ends the goroutine.
+	c.server.stats.lost.Add(uint64(c.link.Undelivered()))
+	do := c.apply(life.TransportEnded, lost(CausePeerGone, fmt.Errorf("%w: %w", errTransport, io.EOF)))
+	c.mu.Lock()
+	info, late := c.ending.info, c.ending.late
+	c.mu.Unlock()
+	// Deferred, for a callback that ends the goroutine.
 	defer c.forget(info)
-	if c.known {
+	if do.Has(life.OnClose) {
 		defer c.callClose(info)
 		if late != nil {
 			c.report(late)
@@ -272,7 +232,7 @@ func (c *Conn) done() {
 func (c *Conn) forget(info CloseInfo) {
 	s := c.server
 	if s.debug(c) {
-		attrs := []slog.Attr{slog.Uint64("conn", c.id), slog.String("cause", info.Cause.String()),
+		attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("cause", info.Cause.String()),
 			slog.Int("code", int(info.Code)), slog.String("reason", info.Reason)}
 		if info.Err != nil {
 			attrs = append(attrs, slog.String("err", info.Err.Error()))
@@ -280,41 +240,15 @@ func (c *Conn) forget(info CloseInfo) {
 		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: closed", attrs...)
 	}
 	s.stats.closed[info.Cause].Add(1)
-	s.conns.remove(c)
-	s.sweeper.leave()
-	s.gate.leave(c.addr)
+	s.conns.Remove((*owner)(c))
+	s.sweeper.Leave()
+	s.gate.Leave(c.addr)
 }
 
-// conclude makes what OnClose is told of what is known in the end.
-func (c *Conn) conclude() (CloseInfo, error) {
-	sent, received := c.link.CloseSent(), c.link.PeerClosed()
-	lost := c.link.Undelivered()
-	c.server.stats.lost.Add(uint64(lost))
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ending == nil {
-		c.ending = &ending{info: CloseInfo{Code: StatusAbnormalClosure, Cause: CausePeerGone,
-			Err: fmt.Errorf("%w: %w", errTransport, io.EOF)}}
+// conclude completes what OnClose is told.
+func (e *ending) conclude(s life.State, lost int) {
+	if !s.Sent() && !s.Received() {
+		e.info.Code, e.info.Reason = StatusAbnormalClosure, ""
 	}
-	info := &c.ending.info
-	if !sent || !received {
-		or(&info.Err, c.ending.trouble)
-	}
-	switch {
-	case !sent && !received:
-		info.Code, info.Reason = StatusAbnormalClosure, ""
-		or(&info.Err, errNotSent)
-	case !received:
-		or(&info.Err, errNoAnswer)
-	case !sent:
-		or(&info.Err, errNotSent)
-	}
-	if lost > 0 {
-		undelivered := fmt.Errorf("hail: %d queued messages were not written", lost)
-		if info.Err != nil {
-			undelivered = fmt.Errorf("%w; %d queued messages were not written", info.Err, lost)
-		}
-		info.Err = undelivered
-	}
-	return *info, c.ending.late
+	e.info.Err = s.Conclude(e.info.Err, e.trouble, lost)
 }

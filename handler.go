@@ -8,33 +8,34 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"sync/atomic"
+
+	"example.com/hail/internal/life"
+	"example.com/hail/internal/wire"
 )
 
-// Handler is a Server's callbacks. For one connection they are called one at a time, in the order
-// OnConnect, OnMessage..., OnClose, with OnError between where something goes wrong; for different connections
-// by several goroutines at once. A callback may block: only its own connection waits, whose pings are not
-// answered meanwhile and whose peer's silence is not counted. A panic is caught.
+// Handler is a Server's callbacks. For one connection they are called one at a time, in the order OnConnect,
+// OnMessage..., OnClose, with OnError between if something goes wrong. Several goroutines call them for different
+// connections. A callback may block: only its own connection waits. Meanwhile pings are not answered, and the peer's
+// silence does not count. A panic is caught.
 type Handler struct {
-	// OnConnect is called after the upgrade and before anything is read; it may send. An error refuses the
-	// connection: it is closed with 1011, or with the code and reason of a CloseError. (The handshake has been
-	// answered by then: to refuse with an HTTP status, use middleware.) The request may be used until OnConnect
-	// returns, not later: routers reuse theirs. Default: Greet(Text(DefaultGreeting)).
+	// OnConnect is called after the upgrade and before anything is read. It may send. An error refuses the connection:
+	// it is closed with 1011, or with the code and reason of a CloseError. (The handshake has been answered by then:
+	// use middleware to refuse with an HTTP status.) The request may be used until OnConnect returns, not later:
+	// routers reuse theirs. Default: Greet(Text(DefaultGreeting)).
 	OnConnect func(c *Conn, r *http.Request) error
 
-	// OnMessage is called with each message, in the order of arrival. An error closes the connection, as
-	// OnConnect's does; the rest of what the peer sent is dropped. Default: Reply(Text(DefaultReply)).
+	// OnMessage is called with each message, in the order of arrival. An error closes the connection, as OnConnect's
+	// does, and the messages after it are dropped. Default: Reply(Text(DefaultReply)).
 	OnMessage func(c *Conn, m Message) error
 
-	// OnClose is called last, exactly once for each connection whose OnConnect was called, when the transport
-	// has ended. Nothing can be sent any more. Default: nothing.
+	// OnClose is called last, when the transport has ended, exactly once for each connection whose OnConnect was called.
+	// Nothing can be sent any more. Default: nothing.
 	OnClose func(c *Conn, info CloseInfo)
 
-	// OnError is told what went wrong, before the close frame is sent: the error of a callback, a CloseError
-	// too, its panic as a *PanicError, or what rule or limit the peer broke. It may still send, but for
-	// MessageTimeout and a slow consumer, which it is told of when the connection is over. A peer that is lost,
-	// or cut for silence or for taking nothing, is not reported here: CloseInfo.Err says it.
-	// Default: Options.Logger at Error, or Debug for a CloseError.
+	// OnError is called before the close frame is sent, with the error of a callback, a CloseError too, its panic as
+	// a *PanicError, or the rule or limit that the peer broke. It may still send. For MessageTimeout and a slow
+	// consumer it is called when the connection is over. A peer that is gone, or was cut by a timeout, is not reported
+	// here: CloseInfo.Err tells. Default: Options.Logger at Error, or Debug for a CloseError.
 	OnError func(c *Conn, err error)
 }
 
@@ -50,108 +51,89 @@ func (h Handler) withDefaults() Handler {
 
 var errGoexit = errors.New("hail: callback ended its goroutine (runtime.Goexit)")
 
-// turnstile says whether a callback runs, and what has to happen when it returns.
-type turnstile struct{ v atomic.Int32 }
-
-const callFree int32 = 0
-
-const (
-	callShut   int32 = 1 << iota // no callback may start any more
-	callRuns                     // one runs
-	callDrains                   // it is the last
-)
-
-func (t *turnstile) enter() bool { return t.v.CompareAndSwap(callFree, callRuns) }
-
-// leave returns the bits that were set meanwhile.
-func (t *turnstile) leave() int32 { return t.v.And(callShut) }
-
-func (t *turnstile) running() bool { return t.v.Load()&callRuns != 0 }
-
-// shut lets no further callback start.
-func (t *turnstile) shut() { t.v.Or(callShut) }
-
-func (t *turnstile) isShut() bool { return t.v.Load()&callShut != 0 }
-
-// drain lets no further callback start, and reports whether none runs: else the one that does
-// finds callDrains when it leaves.
-func (t *turnstile) drain() bool {
-	for {
-		v := t.v.Load()
-		switch {
-		case v&callRuns == 0 && t.v.CompareAndSwap(v, callShut):
-			return true
-		case v&callRuns != 0 && t.v.CompareAndSwap(v, v|callDrains):
-			return false
-		}
-	}
-}
-
 // callConnect runs OnConnect.
-func (c *Conn) callConnect(r *http.Request) (err error) {
+func (c *Conn) callConnect(r *http.Request) {
+	if !c.life.Begin() {
+		return // Shutdown was quicker
+	}
+	var err error
 	done := false
-	defer c.called(&done, &err)
+	defer c.called(life.Accept, &done, &err)
 	err = c.server.handler.OnConnect(c, r)
+	if err == nil {
+		c.hearAll()
+	}
 	done = true
-	return err
 }
 
 // callMessage runs OnMessage.
-func (c *Conn) callMessage(m Message) (err error) {
+func (c *Conn) callMessage(m Message) {
+	if !c.life.Begin() {
+		return // the connection ends
+	}
+	c.counts.received.Add(1)
+	var err error
 	done := false
-	defer c.called(&done, &err)
+	defer c.called(life.Return, &done, &err)
 	err = c.server.handler.OnMessage(c, m)
 	done = true
-	return err
 }
 
-// called is deferred around OnConnect and OnMessage.
-func (c *Conn) called(done *bool, err *error) {
-	c.leaveCall()
-	if *done {
-		*err = c.checked(*err)
-	} else {
+// called is deferred around OnConnect and OnMessage. It tells the machine of success, or of what went wrong.
+func (c *Conn) called(success life.Event, done *bool, err *error) {
+	e, info := life.Fail, CloseInfo{}
+	switch {
+	case *done && *err == nil:
+		c.leave(success)
+		return
+	case *done:
+		e, info = c.failure(*err)
+	default:
+		info = panicInfo(errGoexit) // unless it is a panic; a goroutine that ends is replaced by another
 		if v := recover(); v != nil {
-			*err = c.panicked(v)
-		} else {
-			// This goroutine ends; the socket goes on with another.
-			c.fail(CloseInfo{Code: StatusInternalError, Reason: "internal error", Cause: CausePanic, Err: errGoexit}, false)
+			info = panicInfo(c.panicked(v))
 		}
+	}
+	defer c.leave(life.Return) // also if OnError ends the goroutine
+	if c.apply(e, info).Has(life.Report) {
+		c.report(info.Err)
 	}
 }
 
-// checked returns err, or a *PanicError where err's own methods panic.
-func (c *Conn) checked(err error) error {
-	if err != nil {
-		if v := unsound(err); v != nil {
-			return c.panicked(v)
+// failure returns how the error of a callback ends the connection. The error's methods are the user's: a panic of theirs is
+// the callback's.
+func (c *Conn) failure(err error) (e life.Event, info CloseInfo) {
+	defer func() {
+		if v := recover(); v != nil {
+			e, info = life.Fail, panicInfo(c.panicked(v))
 		}
+	}()
+	_ = err.Error() // the log, OnError and CloseInfo call it later
+	var panicked *PanicError
+	switch chosen, isChosen := chosenClose(err); {
+	case errors.As(err, &panicked):
+		return life.Fail, panicInfo(err)
+	case isEndOf(c, err):
+		return life.GiveUp, info // the reason of that end is told
+	case errors.Is(err, ErrQueueFull) && c.stalled():
+		return life.Starve, lost(CauseWriteTimeout, life.Unread.Why(c.life.State())) // the next sweep would find it
+	case isChosen && sendable(chosen.Code):
+		return life.Fail, CloseInfo{Code: chosen.Code, Reason: wire.CutReason(chosen.Reason), Cause: CauseCallback, Err: err}
 	}
-	return err
+	return life.Fail, CloseInfo{Code: StatusInternalError, Reason: internalError, Cause: CauseCallback, Err: err}
 }
 
-// unsound returns what err's own methods panic with, as those of a nil pointer in an error may: nil where they do not.
-func unsound(err error) (v any) {
-	defer func() { v = recover() }()
-	_ = err.Error()
-	errors.Is(err, ErrQueueFull)
-	errors.As(err, new(*PanicError))
-	errors.As(err, new(*stuckError))
-	isEndOf(nil, err)
-	chosenClose(err)
-	return nil
-}
+const internalError = "internal error"
 
-// leaveCall ends what enter of calls has begun.
-func (c *Conn) leaveCall() {
-	c.draining = c.calls.leave()&callDrains != 0 || c.draining
+// panicInfo is how a panic ends the connection.
+func panicInfo(err error) CloseInfo {
+	return CloseInfo{Code: StatusInternalError, Reason: internalError, Cause: CausePanic, Err: err}
 }
 
 // panicked makes a caught panic an error.
 func (c *Conn) panicked(v any) *PanicError {
 	c.server.stats.panics.Add(1)
-	err, ok := v.(error)
-	return &PanicError{Value: v, Stack: debug.Stack(), opaque: ok && unsound(err) != nil}
+	return &PanicError{Value: v, Stack: debug.Stack()}
 }
 
 // report tells OnError, or the log.
@@ -161,11 +143,7 @@ func (c *Conn) report(err error) {
 		c.logError(err)
 		return
 	}
-	entered := c.calls.enter()
 	defer func() {
-		if entered {
-			c.leaveCall()
-		}
 		if v := recover(); v != nil {
 			c.logError(fmt.Errorf("OnError: %w", c.panicked(v)))
 		}
@@ -189,7 +167,7 @@ func (c *Conn) callClose(info CloseInfo) {
 
 func (c *Conn) logError(err error) {
 	level := slog.LevelError
-	attrs := []slog.Attr{slog.Uint64("conn", c.id), slog.String("err", err.Error())}
+	attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("err", err.Error())}
 	var p *PanicError
 	if errors.As(err, &p) {
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))

@@ -24,7 +24,7 @@ const (
 	MessageBinary = websocket.MessageBinary
 )
 
-// Message is one whole message, however many frames it came in.
+// Message is one whole message, in however many frames it arrived.
 type Message struct {
 	// Type is MessageText or MessageBinary. A message of another type cannot be sent.
 	Type MessageType
@@ -43,10 +43,10 @@ func Binary(b []byte) Message { return Message{MessageBinary, b} }
 // String returns the payload as a string.
 func (m Message) String() string { return string(m.Data) }
 
-// JSON decodes the payload into v, as [json.Unmarshal] does, whose errors it returns.
+// JSON decodes the payload into v. Its errors are those of [json.Unmarshal].
 func (m Message) JSON(v any) error { return json.Unmarshal(m.Data, v) }
 
-// first returns the first byte of m's frame, or says what is wrong with m.
+// first returns the first byte of m's frame, or what is wrong with m.
 func (m Message) first() (byte, error) {
 	switch m.Type {
 	case MessageText:
@@ -60,11 +60,11 @@ func (m Message) first() (byte, error) {
 	return 0, fmt.Errorf("hail: message type %d is neither MessageText nor MessageBinary", m.Type)
 }
 
-// What a Server says where a callback is left out.
+// The texts of a Server without callbacks.
 const (
-	// DefaultGreeting is sent to each new connection where Handler.OnConnect is nil.
+	// DefaultGreeting is sent to each new connection if Handler.OnConnect is nil.
 	DefaultGreeting = "something"
-	// DefaultReply is sent for each message where Handler.OnMessage is nil.
+	// DefaultReply is sent for each message if Handler.OnMessage is nil.
 	DefaultReply = "something123"
 )
 

@@ -1,6 +1,6 @@
 package hail
 
-// Limits and policies, their defaults, and what is wrong use of them.
+// Limits and policies, their defaults, and their validation.
 
 import (
 	"fmt"
@@ -11,49 +11,49 @@ import (
 	"example.com/hail/internal/admit"
 )
 
-// Options are a Server's limits and policies. The zero value of each field stands for its default, a negative number
-// or duration turns the limit off. They are read once, by the Server's first request, publish, Topics, Shutdown or Close.
+// Options are a Server's limits and policies. The zero value of each field stands for its default. A negative number
+// or duration turns the limit off. The fields are read once, on first use of the Server.
 type Options struct {
-	// Origins are the origins, besides the request's own host, from which browsers may connect
-	// (RFC 6455 section 10.2). A pattern is a host, such as "example.com" or "*.example.com:8443",
-	// or an origin with its scheme, such as "https://app.example.com" or "weapp://*"; an asterisk stands
-	// for any run of characters, dots included, and as the port for any port. A port that is the scheme's own may
-	// be left out.
-	// "null" admits the origin null (sandboxed frames, files), "*" every origin.
-	// Others get 403. A request without Origin does not come from a browser's page and is accepted.
+	// Origins are the origins from which browsers may connect, besides the request's own host (RFC 6455 section 10.2).
+	// A pattern is a host, such as "example.com" or "*.example.com:8443", or an origin with its scheme, such as
+	// "https://app.example.com" or "weapp://*". An asterisk stands for any run of characters, dots included, and as the port
+	// for any port. The scheme's own port may be left out.
+	// "null" allows the origin null (sandboxed frames, files), "*" every origin.
+	// Other origins get 403. A request without Origin does not come from a browser's page and is accepted.
 	// A malformed pattern panics. Default: the request's own host only.
 	Origins []string
 
-	// Subprotocols are the subprotocols that the server speaks (RFC 6455 section 1.9). Of those that the client
-	// offers, the first that is among them is chosen, else none. Default: none.
+	// Subprotocols are the subprotocols that the server speaks (RFC 6455 section 1.9). The first that the client offers
+	// and the server speaks is chosen. Default: none.
 	Subprotocols []string
 
 	// Compression negotiates permessage-deflate without context takeover (RFC 7692) with clients that offer it.
-	// Messages from 1 KiB on are then sent compressed where that makes them shorter. It costs CPU, and
-	// memory while a message is handled: of a compressed one some 60 KB from its first byte on. Default: off.
+	// Messages of 1 KiB and more are then sent compressed if that makes them shorter. It costs CPU, and some 60 KB while
+	// a message is inflated. Default: off.
 	Compression bool
 
 	// ReuseBuffers makes Message.Data valid only until OnMessage returns, and saves its allocation.
 	// hailtest.Overwrite shows misuse in tests. Default: off.
 	ReuseBuffers bool
 
-	// ReadLimit is the most bytes a message may have, after decompression; compressed it may have come in four times
-	// as many. A longer one closes the connection with 1009, before more memory than that is taken. Negative: no limit. Default: 65536 (64 KiB).
+	// ReadLimit is the most bytes of a message after decompression. Compressed, it may arrive in four times as many.
+	// A longer message closes the connection with 1009, before more memory is used. Negative: no limit.
+	// Default: 65536 (64 KiB).
 	ReadLimit int64
 
-	// SendQueue is the most bytes of messages, with their frame headers, that wait for one connection's peer.
-	// A message that alone is larger is refused. Buffers are at least 4 KiB, and may hold up to four times as much
-	// as is queued, and again as much of what is being written. What the system has taken does not count: over TCP on
-	// Linux at most some 256 KiB, and what is on its way. Negative: no limit. Default: 1048576 (1 MiB).
+	// SendQueue is the most bytes of messages that wait for one peer, with their frame headers. A message that alone is
+	// larger is refused. Buffers are at least 4 KiB. They may hold four times the bytes queued, and as much again of
+	// the bytes being written. Bytes that the system has accepted do not count: over TCP on Linux some 256 KiB, and those
+	// on their way to the peer. Negative: no limit. Default: 1048576 (1 MiB).
 	SendQueue int
 
-	// TopicBytes is how many bytes of a topic's messages, with their frame headers, are kept for subscribers that have not
-	// taken them; a connection that falls further behind is closed with 1013 and CauseSlowConsumer. Where a message
-	// is kept compressed too, both count. A message that alone is larger cannot be published.
+	// TopicBytes is how many bytes of a topic's messages are kept for subscribers that are behind, with their frame
+	// headers. A connection further behind is closed with 1013 and CauseSlowConsumer. If a message is kept
+	// compressed too, both count. A message that alone is larger cannot be published.
 	// Negative: no limit. Default: 1048576 (1 MiB).
 	TopicBytes int
 
-	// TopicMessages is how many of a topic's messages are kept for the same purpose, with the same end.
+	// TopicMessages is how many of a topic's messages are kept for subscribers that are behind, likewise.
 	// Negative: no limit. Default: 4096.
 	TopicMessages int
 
@@ -64,16 +64,16 @@ type Options struct {
 	// History is what each topic keeps for Conn.SubscribeSince. Default: nothing.
 	History History
 
-	// MaxConns is the most connections at a time; more get 503 with Retry-After, before the upgrade.
+	// MaxConns is the most connections at a time. Others get 503 with Retry-After, before the upgrade.
 	// Negative: no limit. Default: no limit.
 	MaxConns int
 
-	// MaxConnsPerIP is the most connections at a time from one address, or one /64 of IPv6, by
-	// http.Request.RemoteAddr, with a port or without; more get 429 with Retry-After, before the upgrade. Behind a proxy let
-	// middleware set RemoteAddr, or all clients count as one. Negative: no limit. Default: no limit.
+	// MaxConnsPerIP is the most connections at a time from one address, or one /64 of IPv6. Others get 429 with
+	// Retry-After, before the upgrade. The address is http.Request.RemoteAddr's, with a port or without. Behind a proxy,
+	// have middleware set RemoteAddr, or all clients count as one. Negative: no limit. Default: no limit.
 	MaxConnsPerIP int
 
-	// MessageRate is the most messages a second that a connection may send for long; more close it with 1008.
+	// MessageRate is the most messages a second that a connection may send for long. More close it with 1008.
 	// Negative: no limit. Default: no limit.
 	MessageRate float64
 
@@ -81,45 +81,45 @@ type Options struct {
 	// Negative: 1. Default: MessageRate rounded up, a second's worth.
 	MessageBurst int
 
-	// MessageTimeout is the time from a message's first byte to its last; a slower one closes
-	// the connection with 1008. Negative: none. Default: 30 s.
+	// MessageTimeout is the time from a message's first byte to its last. A slower message closes the connection with
+	// 1008. Negative: none. Default: 30 s.
 	MessageTimeout time.Duration
 
-	// WriteTimeout is how long a peer may take nothing of what is queued for it, before it is cut. It is also the
-	// longest that Send waits for room in the queue. A peer that takes a little now and then keeps its connection and
-	// what is queued, also while it is closed. What the system holds for the peer of a connection that was cut so, or by
-	// PongTimeout, it gives up about as soon (on Linux). Negative: for ever. Default: 10 s.
+	// WriteTimeout is how long a peer may accept nothing of the bytes queued for it, before it is cut. It is also the
+	// longest that Send waits for room in the queue. A peer that accepts a little now and then keeps its connection, also
+	// while that is closed. On Linux the system gives up the bytes that it holds for a peer that was cut by WriteTimeout
+	// or PongTimeout about as soon. Negative: no timeout. Default: 10 s.
 	//
-	// On Linux the system tells what the peer's system has taken, over TCP and TLS: one that reads very little of a large
-	// buffer may take nothing for seconds. Elsewhere, and over a net.Conn of another type around one, it is known only when
-	// more can be written, and a slow peer needs a longer time.
+	// On Linux the system tells how much the peer has acknowledged, over TCP and TLS. A peer that reads very little of a
+	// large buffer may acknowledge nothing for seconds. Elsewhere, and over a net.Conn of another type around one, progress is
+	// known only when more can be written: allow slow peers more time.
 	WriteTimeout time.Duration
 
-	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2),
-	// less up to a fifth, at random, so that not all are pinged at once. Any byte ends a silence.
+	// PingInterval is how long a peer may be silent before it is sent a ping (RFC 6455 section 5.5.2), less up to a
+	// fifth, at random, so that not all are pinged at once. Any byte ends a silence.
 	// Negative: no pings. Default: 25 s.
 	PingInterval time.Duration
 
 	// PongTimeout is how long a peer may stay silent after it could have read a ping, before it is cut.
-	// Negative: for ever. Default: 10 s.
+	// Negative: no timeout. Default: 10 s.
 	PongTimeout time.Duration
 
-	// CloseTimeout is how long the peer's close frame is waited for once the peer could have read ours, before the
-	// connection is cut (RFC 6455 section 7.1.1). While what lies before ours is on its way to the peer, WriteTimeout
-	// counts, should it be longer. A connection of which only writes have failed is read for as long too. Negative: for ever.
+	// CloseTimeout is how long the peer's close frame is waited for after the peer could have read ours, before the
+	// connection is cut (RFC 6455 section 7.1.1). While bytes before ours are on their way to the peer, WriteTimeout
+	// counts if it is longer. A connection that can only be read is kept for as long. Negative: no timeout.
 	// Default: 5 s.
 	CloseTimeout time.Duration
 
-	// Logger gets connections and messages (not their content) at Debug, refused requests at Warn, and at
-	// Error what OnError would get were it set. Queries are never logged. Default: slog.Default().
+	// Logger gets connections and messages (not their content) at Debug, refused requests at Warn, and at Error what
+	// OnError would get. Queries are never logged. Default: slog.Default().
 	Logger *slog.Logger
 }
 
-// History says what a topic keeps of its messages when all subscribers have taken them, or when it has no subscribers:
-// the latest, at most so many and no older than Age. Options.TopicBytes and TopicMessages bound it too.
+// History says how many messages a topic keeps that all subscribers have read, or that have none: the latest, at most
+// Messages, and none older than Age. Options.TopicBytes and TopicMessages bound it too.
 type History struct {
 	Messages int           // 0 or less: no history
-	Age      time.Duration // 0: the default where Messages is set, 5 minutes; negative: no history
+	Age      time.Duration // 0: 5 minutes if Messages is set; negative: no history
 }
 
 const (
@@ -162,7 +162,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// or sets *p to value where it is zero.
+// or sets *p to value if it is zero.
 func or[T comparable](p *T, value T) {
 	var zero T
 	if *p == zero {

@@ -9,20 +9,22 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/hail/internal/admit"
 	"example.com/hail/internal/fanout"
+	"example.com/hail/internal/life"
 	"example.com/hail/internal/link"
 	"example.com/hail/internal/poll"
 )
 
 // Server is an [http.Handler] that makes each request a WebSocket connection and runs its callbacks.
 //
-// Its zero value is ready. Its fields are read once, by the first request, publish, Topics, Shutdown or Close: later changes have
-// no effect, and a Server may not be copied after that. All methods may be called from any goroutine.
+// Its zero value is ready. Its fields are read once, on first use; later changes have no effect. Do not copy a Server after
+// first use. All methods may be called from any goroutine.
 type Server struct {
 	Handler // the callbacks
 	Options // limits and policies
@@ -35,16 +37,16 @@ type Server struct {
 	options   Options
 	rules     *admit.Rules
 	link      link.Config
-	tick      time.Duration // of the sweep
+	limits    life.Limits
 	queueFull error
 	tooLarge  error
 
-	clock   link.Clock
+	clock   life.Clock
 	poller  poll.Poller
-	conns   registry
-	gate    gate
+	conns   life.Registry[*owner]
+	gate    *admit.Gate
 	end     atomic.Pointer[serverEnd] // nil while it serves
-	sweeper sweeper
+	sweeper life.Sweeper
 	stats   serverStats
 
 	hub      *fanout.Hub
@@ -52,7 +54,7 @@ type Server struct {
 	hasToAll atomic.Bool // there was a broadcast
 }
 
-// setup reads the configuration, once. Wrong options panic, each time.
+// setup reads the configuration, once. Malformed options panic, each time.
 func (s *Server) setup() {
 	s.once.Do(func() {
 		s.handler, s.options = s.Handler.withDefaults(), s.Options.withDefaults()
@@ -61,13 +63,13 @@ func (s *Server) setup() {
 			return
 		}
 		o := &s.options
-		s.gate = gate{admit.NewGate(o.MaxConns, o.MaxConnsPerIP)}
+		s.gate = admit.NewGate(o.MaxConns, o.MaxConnsPerIP)
 		s.link = link.Config{
 			ReadLimit: o.ReadLimit,
 			SendQueue: o.SendQueue,
 			SendWait:  o.WriteTimeout,
 			Reuse:     o.ReuseBuffers,
-			Clock:     &s.clock,
+			Now:       s.clock.Now,
 			Poller:    &s.poller,
 		}
 		s.hub = fanout.New(fanout.Config{
@@ -79,7 +81,8 @@ func (s *Server) setup() {
 			DeflateFrom:     link.DeflateFrom,
 		})
 		s.link.Order = s.hub.Order
-		s.tick = sweepTick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
+		s.limits = life.Limits{Message: o.MessageTimeout, Write: o.WriteTimeout, Ping: o.PingInterval, Pong: o.PongTimeout, Close: o.CloseTimeout}
+		s.limits.Tick = life.Tick(o.MessageTimeout, o.WriteTimeout, o.PingInterval, o.PongTimeout, o.CloseTimeout)
 		s.clock.Real() // it counts from here
 		s.queueFull = fmt.Errorf("%w: %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
 		s.tooLarge = fmt.Errorf("%w: message alone is larger than %d bytes (Options.SendQueue)", ErrQueueFull, o.SendQueue)
@@ -89,9 +92,9 @@ func (s *Server) setup() {
 	}
 }
 
-// ServeHTTP performs the handshake (RFC 6455 section 4.2), runs OnConnect and returns; the connection
-// goes on without the request's goroutine and buffers. A request that is not a legal handshake, comes
-// from another origin or is over a limit gets an HTTP error, with Connection: close.
+// ServeHTTP performs the handshake (RFC 6455 section 4.2), runs OnConnect and returns. The connection goes on without
+// the request's goroutine and buffers. A request that is not a legal handshake, comes from an origin that is not
+// allowed, or is over a limit gets an HTTP error, with Connection: close.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.setup()
 	if refusal := s.rules.Check(r); refusal != nil {
@@ -121,11 +124,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Conns returns the open connections: those whose OnConnect has returned nil and whose OnClose has not begun.
-// The loop holds no lock; it may miss connections that come or end while it runs.
+// The loop holds no lock. It may miss connections that come or end while it runs.
 func (s *Server) Conns() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
-		for c := range s.conns.all() {
-			if c.isOpen.Load() && !yield(c) {
+		for o := range s.conns.All() {
+			if c := (*Conn)(o); c.life.State().IsOpen() && !yield(c) {
 				return
 			}
 		}
@@ -136,30 +139,24 @@ func (s *Server) Conns() iter.Seq[*Conn] {
 func (s *Server) Len() int { return int(s.stats.open.Load()) }
 
 // Stats returns the server's counters. It does not block.
-func (s *Server) Stats() Stats { return s.stats.read(&s.conns) }
+func (s *Server) Stats() Stats { return s.stats.read() }
 
-const (
-	drainStep   = 10 * time.Millisecond
-	drainRate   = 1000 // closes a second
-	drainBudget = 0.75 // of the time that ctx leaves
-)
-
-// Shutdown ends the server gracefully. New requests get 503 with Retry-After. Every connection is closed with
-// 1001, after its running callback has returned and its queue is written; 1,000 a second, or faster where that is
-// what it takes to have closed the last by three quarters of ctx's time. When ctx ends, the rest are cut.
+// Shutdown ends the server gracefully. New requests get 503 with Retry-After. Every connection is closed with 1001, after
+// its running callback has returned and its queue is written. 1,000 connections a second are closed, or more if that is
+// necessary to close the last by three quarters of ctx's time. When ctx ends, the rest are cut.
 //
-// It returns nil when all have ended in time, else an error that says how many were cut and wraps ctx's. A peer that
-// did not answer its close frame within Options.CloseTimeout has ended in time too. It may be called more than once.
-// Nothing of the server runs after it returns, but for a callback that goes on for longer than
-// Options.CloseTimeout after its context ended; the error counts those.
+// It returns nil if all have ended in time, else an error that says how many were cut and wraps ctx's. A peer that did not
+// answer its close frame within Options.CloseTimeout has ended in time too. Shutdown may be called more than once.
+// Nothing of the server runs after it returns, except callbacks that run for longer than Options.CloseTimeout after
+// their context ended. The error counts those.
 //
-// http.Server.Shutdown neither closes nor waits for WebSocket connections: call both. A callback may not
-// call Shutdown: it would wait for itself.
+// http.Server.Shutdown neither closes nor waits for WebSocket connections: call both. A callback must not call Shutdown:
+// it would wait for itself.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.setup()
 	defer s.halt()
-	s.endAs(&serverEnd{})
-	s.drain(ctx)
+	s.endAs(&serverEnd{event: life.Drain, why: goingAway})
+	life.Pace(ctx, slices.Collect(s.conns.All()), func(o *owner) { (*Conn)(o).apply(life.Drain, goingAway) })
 	select {
 	case <-s.gate.Empty():
 		return nil
@@ -173,32 +170,29 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close ends the server at once: new requests get 503, every connection is cut without a close frame, and its
-// context ends. It waits for the running callbacks, at most Options.CloseTimeout; its error counts those that
-// still run then, else it is nil. A callback may not call Close: it would wait for itself.
+// Close ends the server at once. New requests get 503, every connection is cut without a close frame, and its context
+// ends. Close waits for the running callbacks, at most Options.CloseTimeout. Its error counts those that still run then,
+// else it is nil. A callback must not call Close: it would wait for itself.
 func (s *Server) Close() error {
 	s.setup()
 	defer s.halt()
 	return s.cutAll(CauseServerClosed, nil)
 }
 
-// serverEnd is how a server ends. A connection that is being opened reads it after it was added to the registry, and
-// Shutdown and Close store it before they walk the registry: at least one of the two sees the other.
+// serverEnd is how a server ends. A connection that opens reads it after it was added to the registry, and Shutdown and Close
+// store it before they walk the registry: at least one of the two sees the other.
 type serverEnd struct {
-	// Immutable.
-	cut   bool // else connections are drained
-	cause Cause
-	why   error
-
-	late atomic.Int32 // connections that were cut when they were opened
+	event life.Event // for each connection: Drain or CutOff
+	why   CloseInfo
+	late  atomic.Int32 // connections that were cut when they were opened
 }
 
-// endAs lets nobody in any more, and returns how the server ends: the first cut, else the first drain.
+// endAs accepts no more connections, and returns how the server ends: the first cut, else the first drain.
 func (s *Server) endAs(end *serverEnd) *serverEnd {
 	defer s.gate.Close()
 	for {
 		before := s.end.Load()
-		if before != nil && (before.cut || !end.cut) {
+		if before != nil && (before.event == life.CutOff || end.event == life.Drain) {
 			return before
 		}
 		if s.end.CompareAndSwap(before, end) {
@@ -207,61 +201,31 @@ func (s *Server) endAs(end *serverEnd) *serverEnd {
 	}
 }
 
-// gate adds a name that a connection's end uses.
-type gate struct{ *admit.Gate }
+// sweep looks at every connection.
+func (s *Server) sweep() {
+	now := s.clock.Tick(s.limits.Tick)
+	for o := range s.conns.All() {
+		(*Conn)(o).check(now)
+	}
+}
 
-func (g gate) leave(addr string) { g.Leave(addr) }
-
-// halt waits for the goroutines that a server without connections is about to end. Nothing is published any more.
+// halt waits for the goroutines of a server that has no connections any more. Nothing is published after it.
 func (s *Server) halt() {
 	if s.gate.Len() == 0 { // no callback runs on
-		s.sweeper.halt()
+		s.sweeper.Halt()
 		s.poller.Halt()
 	}
 	s.hub.Close()
-}
-
-// drain starts to close every connection, a few at a time.
-func (s *Server) drain(ctx context.Context) {
-	var conns []*Conn
-	for c := range s.conns.all() {
-		conns = append(conns, c)
-	}
-	each := time.Second / drainRate
-	if deadline, ok := ctx.Deadline(); ok {
-		budget := time.Duration(drainBudget * float64(time.Until(deadline)))
-		each = min(each, budget/time.Duration(max(len(conns), 1)))
-	}
-	start := time.Now()
-	ticker := time.NewTicker(drainStep)
-	defer ticker.Stop()
-	for done := 0; done < len(conns); {
-		due := len(conns)
-		if each > 0 {
-			due = min(due, int((time.Since(start)+drainStep)/each))
-		}
-		for ; done < due; done++ {
-			conns[done].drain()
-		}
-		if done == len(conns) {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // cutAll cuts every connection and waits for the callbacks. A nil why is no error.
 func (s *Server) cutAll(cause Cause, why error) error {
 	reason := why
 	or(&reason, ErrServerClosed)
-	end := s.endAs(&serverEnd{cut: true, cause: cause, why: reason})
+	end := s.endAs(&serverEnd{event: life.CutOff, why: lost(cause, reason)})
 	cut, total := 0, s.gate.Len()
-	for c := range s.conns.all() {
-		if c.cut(cause, reason) {
+	for o := range s.conns.All() {
+		if (*Conn)(o).apply(life.CutOff, lost(cause, reason)).Has(life.Kill) {
 			cut++
 		}
 	}
@@ -296,7 +260,7 @@ func (s *Server) acceptFailed(w http.ResponseWriter, r *http.Request, err error)
 	case errors.As(err, &hijack):
 		s.refuse(w, r, admit.NotHijackable(w, hijack.Err))
 	default:
-		// The connection was taken over already, and is closed: there is nobody to answer.
+		// The connection was hijacked already, and is closed: there is nobody to answer.
 		s.stats.refused.Add(1)
 		s.options.Logger.LogAttrs(r.Context(), slog.LevelWarn, "hail: handshake failed", requestAttrs(r, err.Error())...)
 	}

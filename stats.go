@@ -1,19 +1,16 @@
 package hail
 
-// Counters, and the connections that there are. Both are split, so that cores do not meet in them.
+// Counters.
 
 import (
-	"iter"
-	"slices"
-	"sync"
 	"sync/atomic"
 
+	"example.com/hail/internal/life"
 	"example.com/hail/internal/link"
 )
 
-// Stats are a Server's counters since its start, but for Open. They are read one after
-// the other, so they need not fit together to the last message. Undelivered includes what a slow consumer has published
-// itself where its topic has dropped that.
+// Stats are a Server's counters since its start, except Open. They are read one after the other, so they need not agree to
+// the last message. Undelivered may include messages that a slow consumer published itself.
 type Stats struct {
 	Open        int              // connections that are open now, as Server.Len has them
 	Accepted    uint64           // handshakes that became connections
@@ -21,9 +18,9 @@ type Stats struct {
 	Received    uint64           // messages given to OnMessage
 	Sent        uint64           // messages queued by Send, TrySend and SendJSON
 	Published   uint64           // messages given to Publish, PublishSeq and Broadcast
-	Undelivered uint64           // messages, sent or published to a connection, that the system had not taken when it ended
-	BytesIn     uint64           // bytes read from connections, handshakes excepted
-	BytesOut    uint64           // bytes written to connections, handshakes excepted
+	Undelivered uint64           // messages, sent or published to a connection, that were not written when it ended
+	BytesIn     uint64           // bytes read from connections, except handshakes
+	BytesOut    uint64           // bytes written to connections, except handshakes
 	Panics      uint64           // callbacks that panicked
 	Closed      map[Cause]uint64 // connections that ended, by cause
 }
@@ -36,9 +33,18 @@ type serverStats struct {
 	published atomic.Uint64
 	panics    atomic.Uint64
 	closed    [len(causeNames)]atomic.Uint64
+	parts     [life.Parts]counters
 }
 
-func (s *serverStats) read(conns *registry) Stats {
+// counters count the messages and bytes of a part of the connections, so that cores do not wait for each other.
+type counters struct {
+	received atomic.Uint64
+	sent     atomic.Uint64
+	traffic  link.Traffic
+	_        [64]byte // the next part's counters are another core's
+}
+
+func (s *serverStats) read() Stats {
 	st := Stats{
 		Open:        int(s.open.Load()),
 		Accepted:    s.accepted.Load(),
@@ -48,12 +54,12 @@ func (s *serverStats) read(conns *registry) Stats {
 		Panics:      s.panics.Load(),
 		Closed:      make(map[Cause]uint64),
 	}
-	for i := range conns.shards {
-		shard := &conns.shards[i]
-		st.Received += shard.received.Load()
-		st.Sent += shard.sent.Load()
-		st.BytesIn += shard.traffic.In.Load()
-		st.BytesOut += shard.traffic.Out.Load()
+	for i := range s.parts {
+		part := &s.parts[i]
+		st.Received += part.received.Load()
+		st.Sent += part.sent.Load()
+		st.BytesIn += part.traffic.In.Load()
+		st.BytesOut += part.traffic.Out.Load()
 	}
 	for cause := range s.closed {
 		if n := s.closed[cause].Load(); n > 0 {
@@ -61,68 +67,4 @@ func (s *serverStats) read(conns *registry) Stats {
 		}
 	}
 	return st
-}
-
-const shardCount = 16
-
-// registry holds a server's connections, from before OnConnect until after OnClose.
-type registry struct {
-	ids    atomic.Uint64
-	shards [shardCount]shard
-}
-
-// shard holds a part of the connections, and counts their messages and bytes.
-type shard struct {
-	mu    sync.Mutex
-	conns []*Conn // each knows its index
-
-	received atomic.Uint64
-	sent     atomic.Uint64
-	traffic  link.Traffic
-	_        [64]byte // the next shard's counters are another core's
-}
-
-// number gives c its number, and with it its shard.
-func (r *registry) number(c *Conn) {
-	c.id = r.ids.Add(1)
-	c.shard = &r.shards[c.id%shardCount]
-}
-
-func (r *registry) add(c *Conn) {
-	c.shard.mu.Lock()
-	defer c.shard.mu.Unlock()
-	c.index = int32(len(c.shard.conns))
-	c.shard.conns = append(c.shard.conns, c)
-}
-
-func (r *registry) remove(c *Conn) {
-	sh := c.shard
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	last := len(sh.conns) - 1
-	sh.conns[c.index] = sh.conns[last]
-	sh.conns[c.index].index = c.index
-	sh.conns[last] = nil
-	sh.conns = sh.conns[:last]
-	if cap(sh.conns) > 64 && last < cap(sh.conns)/4 {
-		sh.conns = slices.Clip(slices.Clone(sh.conns))
-	}
-}
-
-// all yields each connection, with no lock held.
-func (r *registry) all() iter.Seq[*Conn] {
-	return func(yield func(*Conn) bool) {
-		var part []*Conn
-		for i := range r.shards {
-			sh := &r.shards[i]
-			sh.mu.Lock()
-			part = append(part[:0], sh.conns...)
-			sh.mu.Unlock()
-			for _, c := range part {
-				if !yield(c) {
-					return
-				}
-			}
-		}
-	}
 }

@@ -17,13 +17,13 @@ func BenchmarkSweep(b *testing.B) {
 			for range n {
 				c := &Conn{server: s, link: new(link.Conn)}
 				c.link.Stamps.Read.Set(time.Second)
-				s.conns.number(c)
-				s.conns.add(c)
+				s.conns.Number((*owner)(c))
+				s.conns.Add((*owner)(c))
 			}
 			b.ResetTimer()
 			for range b.N {
-				for c := range s.conns.all() {
-					c.check(2 * time.Second)
+				for o := range s.conns.All() {
+					(*Conn)(o).check(2 * time.Second)
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/conn")

@@ -1,6 +1,6 @@
 package hail
 
-// Topics: what is published once, and written to each who listens.
+// Topics: messages that are published once, and written to each subscriber.
 
 import (
 	"errors"
@@ -9,14 +9,15 @@ import (
 	"unicode/utf8"
 
 	"example.com/hail/internal/fanout"
+	"example.com/hail/internal/life"
 	"example.com/hail/internal/link"
 )
 
 // maxTopicName is the longest name of a topic, in bytes.
 const maxTopicName = 256
 
-// Broadcast publishes m to every open connection, as Conns has them. It is [Server.Publish] to something like a topic
-// that all are on, which counts for no limit except TopicBytes and TopicMessages.
+// Broadcast publishes m to every open connection, as Conns has them. It is like [Server.Publish] to a topic that all are on.
+// That topic counts for no limit except Options.TopicBytes and TopicMessages.
 func (s *Server) Broadcast(m Message) error {
 	s.setup()
 	first, err := m.first()
@@ -24,11 +25,11 @@ func (s *Server) Broadcast(m Message) error {
 		return err
 	}
 	s.toAll.Do(func() {
-		// From now on each connection joins when it opens. Before, a server that never broadcasts pays nothing for
-		// it: some 300 bytes a connection.
+		// From now on each connection joins when it opens. It costs some 300 bytes a connection, which a server that
+		// never broadcasts saves.
 		s.hasToAll.Store(true)
-		for c := range s.conns.all() {
-			if c.opens.Load() {
+		for o := range s.conns.All() {
+			if c := (*Conn)(o); c.opens.Load() {
 				c.joinAll()
 			}
 		}
@@ -36,18 +37,18 @@ func (s *Server) Broadcast(m Message) error {
 	return s.published(s.hub.Broadcast(first, m.Data))
 }
 
-// Publish sends m to all connections that are subscribed to the topic, and copies its data. Nobody has to make the
-// topic: it is there while a connection is subscribed to it, or Options.History keeps messages of it.
+// Publish sends m to all subscribers of the topic, and copies its data. A topic need not be made: it exists while
+// a connection is subscribed to it, or Options.History keeps messages of it.
 //
-// All subscribers get a topic's messages in one order. What one goroutine publishes to a topic and sends to a
-// connection arrives there in the order of its calls. Messages of different topics may overtake each other.
+// All subscribers get a topic's messages in one order. Messages that one goroutine publishes to a topic and sends to a
+// connection arrive there in the order of its calls. Messages of different topics may overtake each other.
 //
-// Publish waits for no peer: m is kept once, and a connection that has not taken it keeps only its place in the
-// topic. When what was published behind that place exceeds Options.TopicBytes or TopicMessages, the connection is
-// closed with 1013 and CauseSlowConsumer. Where messages are published faster than they can be written to anyone,
-// Publish takes part in the writing, and may wait some milliseconds for other goroutines that do.
+// Publish waits for no peer. m is kept once, and a connection that has not written it yet keeps only its place in the topic.
+// A connection that is more than Options.TopicBytes or TopicMessages behind is closed with 1013 and CauseSlowConsumer.
+// If messages are published faster than they can be written to anyone, Publish helps to write, and may wait some
+// milliseconds for other goroutines that do.
 //
-// The error is ErrServerClosed, or says what is wrong with the topic's name or m. It is nil where nobody is subscribed.
+// The error is ErrServerClosed, or says what is wrong with the topic's name or m. It is nil if there is no subscriber.
 func (s *Server) Publish(topic string, m Message) error {
 	s.setup()
 	if err := checkTopic(topic); err != nil {
@@ -56,13 +57,12 @@ func (s *Server) Publish(topic string, m Message) error {
 	return s.publish(topic, m, 0)
 }
 
-// PublishSeq is Publish for a message that carries its own sequence number, by which [Conn.SubscribeSince] can
-// resume. message builds it. It is called once, while nothing else can be published to the topic or read from it: it
-// should be quick, and may not call hail. If it panics, nothing is published.
+// PublishSeq is Publish for a message that carries its own sequence number, for [Conn.SubscribeSince] to resume from.
+// message builds it. It is called once, under the topic's lock: it should be quick, and may not call hail.
+// If it panics, nothing is published.
 //
-// Every message that is published has a number, larger than those before it in all topics, so in one topic there are
-// gaps. Numbers start at the time of day in microseconds, so they rise over restarts too, and stay below 2^53, so JavaScript
-// has them exactly.
+// Every message has a number, larger than those of all topics before it, so one topic has gaps. Numbers start at the
+// time of day in microseconds, so they rise over restarts. They stay below 2^53: JavaScript can represent them.
 func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) error {
 	s.setup()
 	if err := checkTopic(topic); err != nil {
@@ -76,19 +76,18 @@ func (s *Server) PublishSeq(topic string, message func(seq uint64) Message) erro
 	return s.published(err)
 }
 
-// Topics returns the topics, each with the number of its subscribers, which is 0 where only Options.History keeps
-// it. The loop holds no lock; it may miss topics that come or go while it runs.
+// Topics returns the topics, each with the number of its subscribers: 0 if only Options.History keeps it.
+// The loop holds no lock. It may miss topics that come or go while it runs.
 func (s *Server) Topics() iter.Seq2[string, int] {
 	s.setup()
 	return s.hub.Topics()
 }
 
-// Subscribe puts the connection on topics: from now on it gets what is published to them, but for what it publishes
-// itself with [Conn.Publish]. A name is any UTF-8 of at most 256 bytes. A topic that it
-// is on already stays as it is. OnConnect may subscribe.
+// Subscribe puts the connection on topics: from now on it gets the messages that are published to them, except its own
+// ([Conn.Publish]). A name is any UTF-8 of at most 256 bytes. Subscribing twice is subscribing once. OnConnect may subscribe.
 //
-// The error is ErrConnClosed, or says what is wrong with a name, or that the connection is on Options.MaxTopics
-// topics, or has left too many whose messages are not all written. Topics before the one that failed have been joined.
+// The error is ErrConnClosed, or says what is wrong with a name, or that Options.MaxTopics is reached. The topics before
+// the one that failed have been joined.
 func (c *Conn) Subscribe(topics ...string) error {
 	for _, topic := range topics {
 		if err := checkTopic(topic); err != nil {
@@ -102,13 +101,13 @@ func (c *Conn) Subscribe(topics ...string) error {
 	return nil
 }
 
-// SubscribeSince is Subscribe that first delivers what was published to the topic after the message with the sequence
-// number seq, as far as Options.History has it. [Server.PublishSeq] tells a message its number, by which a client that
-// comes back says what it had last; one that is new has 0.
+// SubscribeSince is Subscribe that first delivers the topic's messages after the one with the sequence number seq, as far as
+// Options.History has them. [Server.PublishSeq] tells a message its number. A client that comes back says which it had last;
+// a new one says 0.
 //
-// complete reports whether that is known to be everything. If not, the client has to get what it lacks elsewhere. For 0
-// it is false, as for a number larger than the server has given, and where the topic has been without messages and
-// subscribers since then it may be. Where the connection is on the topic already, nothing is delivered again, and complete is false.
+// complete reports whether nothing is missing. If it is false, the client has to get what it lacks elsewhere. complete is
+// false if seq is 0 or not a number this server has issued. It may be false if the topic has had neither messages nor
+// subscribers for a while. If the connection is on the topic already, nothing is delivered again, and complete is false.
 func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err error) {
 	if err := checkTopic(topic); err != nil {
 		return false, err
@@ -120,8 +119,8 @@ func (c *Conn) SubscribeSince(topic string, seq uint64) (complete bool, err erro
 	return complete, err
 }
 
-// Unsubscribe takes the connection off topics. What was published to them before is still delivered. A topic that
-// it is not on is left out. The only error is ErrConnClosed.
+// Unsubscribe takes the connection off topics. Messages published to them before are still delivered. Topics that it is not
+// on are ignored. The only error is ErrConnClosed.
 func (c *Conn) Unsubscribe(topics ...string) error {
 	for _, topic := range topics {
 		err := c.link.Unlisten(func() link.Source {
@@ -139,8 +138,8 @@ func (c *Conn) Unsubscribe(topics ...string) error {
 	return nil
 }
 
-// Topics returns the topics that the connection is on, in the order of joining. Of a connection that is closing or
-// closed they are those it was on before, so OnClose can tell the others there that it has left.
+// Topics returns the topics that the connection is on, in the order of joining. When the connection is closing or closed,
+// they are those it was on before: OnClose can tell the others there that it has left.
 func (c *Conn) Topics() []string {
 	if s := c.topics.Load(); s != nil {
 		return s.Names()
@@ -148,12 +147,12 @@ func (c *Conn) Topics() []string {
 	return nil
 }
 
-// Publish is [Server.Publish] to all on the topic but this connection. It need not be on the topic, and may be closed.
+// Publish is [Server.Publish] to all subscribers except this connection. It need not be on the topic, and may be closed.
 func (c *Conn) Publish(topic string, m Message) error {
 	if err := checkTopic(topic); err != nil {
 		return err
 	}
-	return c.server.publish(topic, m, c.id)
+	return c.server.publish(topic, m, c.ID())
 }
 
 func (s *Server) publish(topic string, m Message, sender uint64) error {
@@ -165,7 +164,7 @@ func (s *Server) publish(topic string, m Message, sender uint64) error {
 	return s.published(err)
 }
 
-// published counts a message, or says why it was not published.
+// published counts a message, or returns why it was not published.
 func (s *Server) published(err error) error {
 	var large *fanout.TooLargeError
 	switch {
@@ -180,7 +179,7 @@ func (s *Server) published(err error) error {
 	return err
 }
 
-// checkTopic says what is wrong with a topic's name.
+// checkTopic returns what is wrong with a topic's name.
 func checkTopic(topic string) error {
 	if len(topic) > maxTopicName {
 		return fmt.Errorf("hail: topic name of %d bytes is longer than %d", len(topic), maxTopicName)
@@ -191,17 +190,17 @@ func checkTopic(topic string) error {
 	return nil
 }
 
-// subscriber returns the connection's topics, which are made when they are asked for. The link's lock is held.
+// subscriber returns the connection's topics, and makes them if there are none. The link's lock is held.
 func (c *Conn) subscriber() *fanout.Subscriber {
 	s := c.topics.Load()
 	if s == nil {
-		s = c.server.hub.NewSubscriber(c.server.options.MaxTopics, c.id, c.link.Compresses(), (*owner)(c))
+		s = c.server.hub.NewSubscriber(c.server.options.MaxTopics, c.ID(), c.link.Compresses(), (*owner)(c))
 		c.topics.Store(s)
 	}
 	return s
 }
 
-// join adds the topic that f joins, if it does, to what is written. f runs under the link's lock.
+// join has the messages of the topic that f joins written to the connection. f runs under the link's lock.
 func (c *Conn) join(f func(*fanout.Subscriber) (*fanout.Cursor, error)) error {
 	err := c.link.Listen(func() (link.Source, error) {
 		cursor, err := f(c.subscriber())
@@ -222,9 +221,18 @@ func (c *Conn) join(f func(*fanout.Subscriber) (*fanout.Cursor, error)) error {
 	}
 }
 
+// hearAll has broadcasts written to a connection that is about to count as open. Either the first broadcast sees that
+// it opens, or this sees the broadcast.
+func (c *Conn) hearAll() {
+	c.opens.Store(true)
+	if c.server.hasToAll.Load() {
+		c.joinAll()
+	}
+}
+
 // joinAll has broadcasts written to the connection, if they are not yet.
 func (c *Conn) joinAll() {
-	// An error says that the connection is closing: it misses nothing.
+	// An error means that the connection is closing: it misses nothing.
 	_ = c.link.Listen(func() (link.Source, error) {
 		if c.hearsAll {
 			return nil, nil
@@ -253,5 +261,5 @@ func (o *owner) Slow(err error) {
 		}
 		why = fmt.Errorf("hail: %d messages behind on %s (Options.%s)", behind.Messages, topic, option)
 	}
-	c.failLate(CloseInfo{Code: StatusTryAgainLater, Reason: "too slow", Cause: CauseSlowConsumer, Err: why})
+	c.apply(life.Expire, CloseInfo{Code: StatusTryAgainLater, Reason: "too slow", Cause: CauseSlowConsumer, Err: why})
 }

@@ -131,7 +131,7 @@ func (c *Conn) begin(h wire.Header, n int, compressed bool) {
 		p.own, p.least = !c.cfg.Reuse, firstPiece
 	}
 	c.in.part = p
-	c.Stamps.Message.Start(c.cfg.Clock.Now())
+	c.Stamps.Message.Start(c.cfg.Now())
 	p.enter(h)
 	c.in.r += n
 }

@@ -19,6 +19,7 @@ type tape struct {
 	c       *link.Conn
 	cfg     link.Config
 	traffic link.Traffic
+	now     time.Duration
 	in      []byte
 	out     []byte
 	got     []link.Message
@@ -26,9 +27,8 @@ type tape struct {
 }
 
 func newTape(change func(*link.Config)) *tape {
-	p := &tape{cfg: usual()}
-	p.cfg.Clock = new(link.Clock)
-	p.cfg.Clock.Tick(time.Hour)
+	p := &tape{cfg: usual(), now: time.Hour}
+	p.cfg.Now = func() time.Duration { return p.now }
 	if change != nil {
 		change(&p.cfg)
 	}
@@ -54,6 +54,8 @@ func (p *tape) Close() error                   { return nil }
 func (p *tape) Abandon(time.Duration) error    { return nil }
 func (p *tape) Hangup(error)                   {}
 func (p *tape) Slow(error)                     {}
+func (p *tape) CloseWritten()                  {}
+func (p *tape) WriteFailed()                   {}
 func (p *tape) Done()                          {}
 func (p *tape) message() (time.Duration, bool) { at := p.c.Stamps.Message.Get(); return at, at != 0 }
 func (p *tape) play(frames ...[]byte) poll.Verdict {
@@ -112,7 +114,7 @@ func TestMessageInParts(t *testing.T) {
 					all = append(all, ping...)
 				}
 			}
-			begin := p.cfg.Clock.Now()
+			begin := p.now
 			for i := range all {
 				verdict := p.play(all[i : i+1])
 				if last := i == len(all)-1; verdict == poll.Ended || last != (verdict == poll.Idle && len(p.got) == 1) {
@@ -120,7 +122,7 @@ func TestMessageInParts(t *testing.T) {
 				} else if at, amid := p.message(); amid == last || amid && at != begin {
 					t.Fatalf("%s, %d frames: Stamps.Message at %v after byte %d of %d, want it at %v until the last", name, frames, at, i+1, len(all), begin)
 				}
-				p.cfg.Clock.Tick(time.Hour)
+				p.now += time.Hour
 			}
 			if m := p.got[0]; string(m.Data) != string(data) || m.Text != (tc.op&^wire.RSV1 == wire.Text) {
 				t.Errorf("%s, %d frames: got %q, text %v", name, frames, m.Data, m.Text)

@@ -42,17 +42,17 @@ func benchmarkSend(b *testing.B, neg link.Negotiation, p []byte) {
 	server, peer := overTCP(b, 1<<20)
 	cfg := usual()
 	cfg.SendQueue = 4 << 20
-	s, _ := connect(b, server, peer, cfg, neg, nil)
+	o, _ := connect(b, server, peer, cfg, neg, nil)
 	done := drain(peer)
 	b.SetBytes(int64(len(p)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.Send(wire.Fin|wire.Text, p, true); err != nil {
+		if err := o.Send(wire.Fin|wire.Text, p, true); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.StopTimer()
-	s.Cut()
+	o.Cut()
 	<-done
 }
 
@@ -65,7 +65,7 @@ func BenchmarkReceive(b *testing.B) {
 				cfg.Reuse = reuse
 				got := make(chan struct{})
 				var left atomic.Int64
-				_, f := connect(b, server, peer, cfg, neg, func(*side, link.Message) {
+				_, f := connect(b, server, peer, cfg, neg, func(*owner, link.Message) {
 					if left.Add(-1) == 0 {
 						got <- struct{}{}
 					}
@@ -103,8 +103,8 @@ func BenchmarkEcho(b *testing.B) {
 				server, peer := overTCP(b, 1<<20)
 				cfg := usual()
 				cfg.Reuse = true
-				_, f := connect(b, server, peer, cfg, link.Negotiation{}, func(s *side, m link.Message) {
-					if err := s.Send(first(m), m.Data, false); err != nil {
+				_, f := connect(b, server, peer, cfg, link.Negotiation{}, func(o *owner, m link.Message) {
+					if err := o.Send(first(m), m.Data, false); err != nil {
 						b.Errorf("Send: %v", err)
 					}
 				})

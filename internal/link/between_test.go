@@ -28,23 +28,23 @@ func TestControlBetweenSources(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newBoard()
-				s, f, st := stepwise(t, b.config())
-				if _, err := b.join(s, "a", 0); err != nil {
+				o, f, st := stepwise(t, b.config())
+				if _, err := b.join(o, "a", 0); err != nil {
 					t.Fatal(err)
 				}
 				for _, text := range script {
 					if strings.HasPrefix(text, "own") {
-						s.text(t, text)
+						o.text(t, text)
 					} else {
 						b.publish("a", text)
 					}
 					synctest.Wait()
 				}
 				st.grant(k, 1)
-				s.Ping()
-				s.Ping()
+				o.Ping()
+				o.Ping()
 				st.finish(1)
-				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				o.Close(link.CloseFrame{Code: 1000})
 				st.finish(100)
 				all := f.until()
 				if got := texts(all); !slices.Equal(got, script) {
@@ -61,12 +61,6 @@ func TestControlBetweenSources(t *testing.T) {
 	}
 }
 
-// pinged has the peer ping, and a pong of its size queued.
-func pinged(f *far, size int) {
-	f.send(masked(wire.Fin|wire.Ping, make([]byte, size)))
-	synctest.Wait()
-}
-
 // TestControlAroundTheFirstSource has a pong on its way when the link begins to listen, one behind it, and a longer one after
 // each number of bytes.
 func TestControlAroundTheFirstSource(t *testing.T) {
@@ -78,19 +72,19 @@ func TestControlAroundTheFirstSource(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBoard()
 				b.most = 1
-				s, f, st := stepwise(t, b.config())
+				o, f, st := stepwise(t, b.config())
 				pinged(f, sizes[0])
-				if _, err := b.join(s, "a", 0); err != nil {
+				if _, err := b.join(o, "a", 0); err != nil {
 					t.Fatal(err)
 				}
 				pinged(f, sizes[1])
 				b.publish("a", "pub 1")
 				b.publish("a", "pub 2")
-				s.text(t, "own 1")
+				o.text(t, "own 1")
 				st.grant(k, 1)
 				pinged(f, sizes[2])
 				st.finish(1)
-				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				o.Close(link.CloseFrame{Code: 1000})
 				st.finish(100)
 				all := f.until()
 				if got, want := texts(all), []string{"pub 1", "pub 2", "own 1"}; !slices.Equal(got, want) {
@@ -115,15 +109,15 @@ func TestPingsDoNotStarveSources(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newBoard()
-				s, f, st := stepwise(t, b.config())
-				if _, err := b.join(s, "a", 0); err != nil {
+				o, f, st := stepwise(t, b.config())
+				if _, err := b.join(o, "a", 0); err != nil {
 					t.Fatal(err)
 				}
 				pinged(f, 10)
 				want := []string{"pub"}
 				b.publish("a", "pub")
 				if own {
-					s.text(t, "own")
+					o.text(t, "own")
 					want = append(want, "own")
 				}
 				const rounds = 50
@@ -131,7 +125,7 @@ func TestPingsDoNotStarveSources(t *testing.T) {
 					pinged(f, 10)
 					st.grant(1<<10, 1<<10)
 				}
-				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				o.Close(link.CloseFrame{Code: 1000})
 				st.finish(1 << 10)
 				all := f.until()
 				if got := texts(all); !slices.Equal(got, want) {
@@ -151,8 +145,8 @@ func TestPingsTakeNoMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoard()
-		s, f, st := stepwise(t, b.config())
-		if _, err := b.join(s, "a", 0); err != nil {
+		o, f, st := stepwise(t, b.config())
+		if _, err := b.join(o, "a", 0); err != nil {
 			t.Fatal(err)
 		}
 		const count, size = 100, 120
@@ -160,19 +154,19 @@ func TestPingsTakeNoMemory(t *testing.T) {
 		queued := 0
 		for range count {
 			b.publish("a", "pub")
-			s.text(t, "own")
+			o.text(t, "own")
 			queued += wire.FrameSize(len("own"))
 		}
 		largest := 0
 		for range 4 * count {
 			pinged(f, size)
 			st.grant(1<<10, 1<<10)
-			largest = max(largest, s.Writing())
+			largest = max(largest, o.Writing())
 		}
 		if most := queued + 2*wire.FrameSize(size); largest > most {
 			t.Errorf("%d bytes are held for %d of own frames, want %d at the most", largest, queued, most)
 		}
-		s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+		o.Close(link.CloseFrame{Code: 1000})
 		st.finish(1 << 10)
 		if got := texts(f.until()); len(got) != 2*count {
 			t.Errorf("got %d messages, want %d", len(got), 2*count)

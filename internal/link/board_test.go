@@ -77,6 +77,7 @@ type feed struct {
 	end   int
 	ended bool
 	gone  bool
+	given bool // up, with messages pending
 }
 
 var errBehind = errors.New("behind")
@@ -90,8 +91,8 @@ func (b *board) open(name string, back int) *feed {
 }
 
 // join lets a link listen to a topic.
-func (b *board) join(s *side, name string, back int) (f *feed, err error) {
-	return b.joinWith(s.Conn, name, back, func(*feed) {})
+func (b *board) join(o *owner, name string, back int) (f *feed, err error) {
+	return b.joinWith(o.Conn, name, back, func(*feed) {})
 }
 
 // joinWith does so, and calls opened with the feed before anything of it is written.
@@ -189,6 +190,7 @@ func (f *feed) End() {
 func (f *feed) Drop() {
 	f.b.mu.Lock()
 	defer f.b.mu.Unlock()
+	f.given = f.given || !f.gone && f.next < f.limit()
 	f.gone = true
 }
 
@@ -221,13 +223,13 @@ func (s *steps) Close() error {
 }
 
 // stepwise returns a link whose writes are granted one by one. It has to be in a bubble.
-func stepwise(t *testing.T, cfg link.Config) (*side, *far, *steps) {
+func stepwise(t *testing.T, cfg link.Config) (*owner, *far, *steps) {
 	t.Helper()
 	server, peer := memory(t, 1<<20)
 	st := &steps{Conn: server, grants: make(chan int, 1), closed: make(chan struct{})}
 	st.grants <- 1 << 20 // the handshake
-	s, f := connect(t, st, peer, cfg, link.Negotiation{}, nil)
-	return s, f, st
+	o, f := connect(t, st, peer, cfg, link.Negotiation{}, nil)
+	return o, f, st
 }
 
 // grant lets n bytes be written, some in a write, and reports whether anybody wanted to.
@@ -255,20 +257,10 @@ func (s *steps) finish(some int) {
 	}
 }
 
-// texts are the payloads of data frames.
-func texts(all []got) (texts []string) {
-	for _, g := range all {
-		if !g.control() {
-			texts = append(texts, g.data)
-		}
-	}
-	return texts
-}
-
-// send queues a text.
-func (s *side) text(t testing.TB, text string) {
+// text queues a text.
+func (o *owner) text(t testing.TB, text string) {
 	t.Helper()
-	if err := s.Send(wire.Fin|wire.Text, []byte(text), false); err != nil {
+	if err := o.Send(wire.Fin|wire.Text, []byte(text), false); err != nil {
 		t.Fatalf("Send %q: %v", text, err)
 	}
 }

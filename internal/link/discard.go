@@ -4,13 +4,12 @@ package link
 
 import (
 	"errors"
-	"io"
 
 	"example.com/hail/internal/wire"
 )
 
-// Discard reads on for the peer's close frame alone, and drops all else, a message of which a part has come too. Its errors
-// are those of Next. After our close frame nothing else counts (RFC 6455 section 1.4).
+// Discard reads on for the peer's close frame, and drops everything else. Its error is ErrAgain, a *PeerClose, a *Violation for
+// a malformed close frame, or the transport's. After our close frame nothing else counts (RFC 6455 section 1.4).
 func (c *Conn) Discard() error {
 	in := &c.in
 	if in.part != nil {
@@ -22,14 +21,9 @@ func (c *Conn) Discard() error {
 		}
 		err := c.refill()
 		c.Stamps.Message.Clear()
-		switch {
-		case err == nil:
-			continue
-		case err == io.EOF && !c.endQuiet():
-			in.ended = true // the peer may still read, and wait for our close frame
-			return ErrAgain
+		if err != nil {
+			return err
 		}
-		return err
 	}
 }
 
@@ -68,16 +62,15 @@ func (c *Conn) seekClose() error {
 	return nil
 }
 
-// peerClosed makes the error for the peer's close frame, after which nothing is of interest.
+// peerClosed makes the error for the peer's close frame. Nothing after it is read.
 func (c *Conn) peerClosed(code int, reason string, err error) error {
 	c.in.broken = true
-	first := c.peerDone()
+	v := &Violation{Code: codeProtocol, Reason: "invalid close frame", Err: err, Closes: true}
 	switch {
 	case err == nil:
-		return &PeerClose{code, reason, first}
+		return &PeerClose{code, reason, c.closesFirst()}
 	case errors.Is(err, wire.ErrReason):
-		return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: err}
-	default:
-		return &Violation{Code: codeProtocol, Reason: "invalid close frame", Err: err}
+		v.Code, v.Reason = codeInvalid, "invalid UTF-8"
 	}
+	return v
 }

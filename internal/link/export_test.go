@@ -20,7 +20,16 @@ func (c *Conn) Writing() int {
 	return c.out.w.len()
 }
 
-// Check returns what is wrong with the sending half. Nobody may be in a write, but for one that waits for Writable,
+// Locked reports whether somebody has the sending half locked.
+func (c *Conn) Locked() bool {
+	if c.out.mu.TryLock() {
+		c.out.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// Check returns what is wrong with the sending half. Nobody may be in a write, except one that waits for Writable,
 // which owed says.
 func (c *Conn) Check(owed bool) error {
 	o := &c.out
@@ -34,12 +43,12 @@ func (c *Conn) Check(owed bool) error {
 		return fmt.Errorf("%d bytes wait, held: %v, and nobody writes or will", waits, o.held)
 	case !o.writing && o.err == nil && (o.w != nil || o.cw != nil):
 		return fmt.Errorf("%d and %d bytes are being written by nobody", o.w.len(), o.cw.len())
-	case !o.writing && o.err == nil && o.ending && !c.flags.closeSent.Load():
+	case !o.writing && o.err == nil && o.ending && !o.said:
 		return fmt.Errorf("the close frame is neither written nor being written")
 	case o.room != nil && (o.deaf() || !o.writing):
 		return fmt.Errorf("a Send waits for room, deaf: %v, writing: %v", o.deaf(), o.writing)
-	case o.behind != nil || o.after != nil:
-		return fmt.Errorf("something was left to do: %v, %v", o.behind, o.after != nil)
+	case o.behind != nil || o.tell != news{}:
+		return fmt.Errorf("the owner was not told: %v, %+v", o.behind, o.tell)
 	case o.off > o.w.len() || o.at > o.w.len() || int(o.cwOff) > o.cw.len():
 		return fmt.Errorf("off %d, at %d of %d; cwOff %d of %d", o.off, o.at, o.w.len(), o.cwOff, o.cw.len())
 	case o.err == nil && o.sources != nil:

@@ -11,33 +11,45 @@ import (
 // A queue that stood still for so long is not waited for where a connection fails.
 const stalled = time.Second
 
-// CloseFrame is what CloseWith sends, and how.
+// CloseFrame is what Close sends, and how.
 type CloseFrame struct {
-	Code   int
-	Reason string
-	Drop   bool // do not wait for data that the peer has not taken for long
-	Behind bool // nor for anything published
-	Half   bool // end the sending direction behind it: the peer's close frame could not be found
+	Code        int
+	Reason      string
+	DropStalled bool // give up data that the peer has not accepted for long
+	DropSources bool // give up what was published
 }
 
-// CloseWith queues the close frame behind the data, as the last thing that is sent. It reports false where it was called
-// before, or nothing can be written. Where the peer has ended its sending direction (PeerEnded) nothing is queued, and the
-// link ends by itself.
-func (c *Conn) CloseWith(f CloseFrame) bool {
+// Close queues the close frame after the data, as the last thing that is sent. It reports false if it was called
+// before, or nothing can be written. Owner.CloseWritten follows.
+func (c *Conn) Close(f CloseFrame) bool {
 	o := &c.out
 	o.mu.Lock()
-	defer c.unlock()
-	if o.ending || o.err != nil {
-		return false
+	ok := !o.ending && o.err == nil
+	if ok {
+		o.closeLocked(f, c.cfg.Order, c.stalledFor() >= stalled)
+		o.wake()
+		if !o.writing {
+			c.flushLocked(nil)
+		}
 	}
-	if o.eof {
-		return true
+	c.unlock()
+	return ok
+}
+
+// stalledFor returns for how long a write has waited.
+func (c *Conn) stalledFor() time.Duration {
+	stall := c.Stamps.Stall.Get()
+	if stall == 0 {
+		return 0
 	}
-	o.ending, o.half = true, f.Half
-	now := c.cfg.Clock.Now()
-	c.Stamps.Closing.Set(now)
-	c.flags.closing.Store(true)
-	if stall := c.Stamps.Stall.Get(); f.Drop && stall != 0 && now-stall >= stalled {
+	return c.cfg.Now() - stall
+}
+
+// closeLocked queues the close frame, and gives up what f says.
+func (o *out) closeLocked(f CloseFrame, order func() uint64, stalled bool) {
+	o.ending = true
+	drop := f.DropStalled && stalled
+	if drop {
 		o.lost += countData(o.buf.bytes(), 0)
 		if o.sources != nil {
 			o.sources.order.cut(o.buf.len())
@@ -47,7 +59,7 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 		o.buf = nil
 	}
 	if o.sources != nil {
-		if f.Behind {
+		if f.DropSources {
 			o.lost += o.sources.dropAll()
 		}
 		o.sources.endAll()
@@ -56,26 +68,17 @@ func (c *Conn) CloseWith(f CloseFrame) bool {
 	before := o.buf.len()
 	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
 	o.size = uint8(o.buf.len() - before)
-	c.stampLocked(int(o.size))
-	o.wake()
-	if !o.writing {
-		c.flushLocked(nil)
+	if o.sources != nil {
+		o.sources.order.add(int(o.size), order())
 	}
-	return true
 }
 
-// peerDone notes that the peer's close frame was read: with ours written, all is over. It reports whether it came first: ours
-// was not queued, or waited for something else to be written.
-func (c *Conn) peerDone() (first bool) {
+// closesFirst reports whether the peer's close frame, which was just read, came before ours: ours is not queued, or something else
+// is to be written before it.
+func (c *Conn) closesFirst() bool {
 	c.out.mu.Lock()
-	c.flags.peerClose.Store(true)
-	sent := c.flags.closeSent.Load()
-	first = !c.out.ending || !sent && c.out.ahead()
-	c.out.mu.Unlock()
-	if sent {
-		c.end()
-	}
-	return first
+	defer c.out.mu.Unlock()
+	return !c.out.ending || c.out.ahead()
 }
 
 // ahead reports whether something is to be written before the close frame.
@@ -87,11 +90,14 @@ func (o *out) ahead() bool {
 	return own > int(o.size) || o.sources != nil && o.sources.ahead()
 }
 
-// end ends a connection on which both close frames were exchanged.
-func (c *Conn) end() {
+// Finish closes the transport of a connection on which both close frames were exchanged.
+func (c *Conn) Finish() {
 	c.sock.CloseWrite()
 	c.sock.Close()
 }
+
+// CloseWrite ends the sending direction.
+func (c *Conn) CloseWrite() { c.sock.CloseWrite() }
 
 // fail lets nothing more be queued.
 func (c *Conn) fail(err error) {
@@ -102,34 +108,6 @@ func (c *Conn) fail(err error) {
 	}
 	o.wake()
 	o.mu.Unlock()
-}
-
-// PeerEnded notes that the peer has ended its sending direction without a close frame. It may still read: PeerEnded lets
-// nothing more be queued, and reports whether something is being written; the connection ends when all of it is. It
-// belongs to the turn.
-func (c *Conn) PeerEnded() bool {
-	o := &c.out
-	o.mu.Lock()
-	defer c.unlock()
-	if !o.writing || o.err != nil {
-		return false
-	}
-	o.eof, c.in.ended = true, true
-	if o.sources != nil {
-		o.sources.endAll()
-	}
-	o.wake()
-	c.Stamps.Message.Clear()
-	return true
-}
-
-// endQuiet reports whether nobody writes. Where somebody does, the connection ends when all is written.
-func (c *Conn) endQuiet() bool {
-	o := &c.out
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.eof = o.writing
-	return !o.writing
 }
 
 // awaitQuiet waits until nobody writes: until all is written, or the connection is cut.

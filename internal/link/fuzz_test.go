@@ -4,7 +4,6 @@ package link_test
 // messages, answers and end, and those that the engine gives.
 
 import (
-	"bufio"
 	"bytes"
 	"compress/flate"
 	"context"
@@ -24,7 +23,6 @@ import (
 	"github.com/coder/websocket"
 
 	"example.com/hail/internal/link"
-	"example.com/hail/internal/poll"
 	"example.com/hail/internal/wire"
 )
 
@@ -78,74 +76,6 @@ func (s *script) SetDeadline(time.Time) error      { return nil }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
-// hijackable is a ResponseWriter that gives a script away.
-type hijackable struct {
-	conn   *script
-	header http.Header
-}
-
-func (h hijackable) Header() http.Header         { return h.header }
-func (h hijackable) WriteHeader(int)             {}
-func (h hijackable) Write(p []byte) (int, error) { return len(p), nil }
-func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
-}
-
-func upgradeRequest() *http.Request {
-	r, _ := http.NewRequest(http.MethodGet, "http://example.com/", nil)
-	r.Header = http.Header{
-		"Connection":               {"Upgrade"},
-		"Upgrade":                  {"websocket"},
-		"Sec-Websocket-Version":    {"13"},
-		"Sec-Websocket-Key":        {"dGhlIHNhbXBsZSBub25jZQ=="},
-		"Sec-Websocket-Extensions": {"permessage-deflate"},
-	}
-	return r
-}
-
-// tracer owns a link as the root package does.
-type tracer struct {
-	c    *link.Conn
-	t    trace
-	done chan struct{}
-}
-
-func (o *tracer) Hangup(error) {}
-func (o *tracer) Slow(error)   {}
-func (o *tracer) Done()        { close(o.done) }
-
-func (o *tracer) Turn() bool {
-	for {
-		m, err := o.c.Next()
-		switch e := err.(type) {
-		case nil:
-			o.t.messages = append(o.t.messages, describe(m.Text, m.Data))
-			continue
-		case *link.PeerClose:
-			o.ended(fmt.Sprint(e.Code), link.CloseFrame{Code: e.Code})
-		case *link.Violation:
-			o.ended(fmt.Sprint(e.Code), link.CloseFrame{Code: e.Code, Reason: e.Reason, Half: e.Lost})
-		default:
-			if err == link.ErrAgain {
-				return true
-			}
-			o.ended("lost", link.CloseFrame{})
-			o.c.Cut()
-			return false
-		}
-	}
-}
-
-func (o *tracer) ended(how string, frame link.CloseFrame) {
-	if o.t.end != "" {
-		return
-	}
-	o.t.end = how
-	if frame.Code != 0 {
-		o.c.CloseWith(frame)
-	}
-}
-
 func describe(text bool, data []byte) string {
 	if text {
 		return "text " + string(data)
@@ -154,26 +84,24 @@ func describe(text bool, data []byte) string {
 }
 
 // throughLink sends the pieces through a link.
-func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) trace {
+func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) (tr trace) {
 	t.Helper()
 	cfg.ReadLimit, cfg.SendQueue, cfg.SendWait = fuzzLimit, -1, -1
-	cfg.Clock, cfg.Poller = new(link.Clock), new(poll.Poller)
-	cfg.Clock.Tick(time.Hour)
-	conn := &script{pieces: slices.Clone(pieces)}
-	held := conn.pieces
-	conn.pieces = nil // not before the handshake is over
-	c, err := link.Accept(hijackable{conn, http.Header{}}, upgradeRequest(), link.Negotiation{Compression: true}, &cfg)
-	if err != nil {
-		t.Fatalf("Accept: %v", err)
-	}
-	conn.pieces = held
+	cfg.Now = since(time.Now())
+	conn := &script{} // with nothing to read before the handshake is over
+	o := newOwner(t)
+	o.message = func(m link.Message) { tr.messages = append(tr.messages, describe(m.Text, m.Data)) }
+	o.Conn = accept(t, conn, link.Negotiation{Compression: true}, &cfg)
+	conn.pieces = slices.Clone(pieces)
 	conn.wrote.Reset()
-	o := &tracer{c: c, done: make(chan struct{})}
-	c.Bind(o, new(link.Traffic))
-	c.Start()
+	o.Bind(o, &o.traffic)
+	o.Start()
 	<-o.done
-	o.t.answers = conn.wrote.Bytes()
-	return o.t
+	tr.answers = conn.wrote.Bytes()
+	if tr.end = "lost"; o.code() != 0 {
+		tr.end = fmt.Sprint(o.code())
+	}
+	return tr
 }
 
 // throughEngine gives the bytes to the engine as it comes, with nothing of ours between.
@@ -181,7 +109,7 @@ func throughEngine(t testing.TB, b []byte) trace {
 	t.Helper()
 	conn := &script{}
 	opts := &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionNoContextTakeover}
-	c, err := websocket.Accept(hijackable{conn, http.Header{}}, upgradeRequest(), opts)
+	c, err := websocket.Accept(giveaway{conn, http.Header{}}, upgradeRequest(), opts)
 	if err != nil {
 		t.Fatalf("Accept: %v", err)
 	}

@@ -31,7 +31,7 @@ type in struct {
 	class int     // the class of the next buffer
 	share int     // frames that are left before others have theirs
 	err   error   // the transport's; told when the bytes before it are used up
-	ended bool    // err was told; our close frame is still to be written
+	ended bool    // err was told
 
 	part    *part   // of a message; nil between two
 	lent    *buffer // what the last message lies in, until the next Next
@@ -56,7 +56,7 @@ func (c *Conn) read() bool {
 	n, err := c.sock.Read(p)
 	if n > 0 {
 		c.traffic.In.Add(uint64(n))
-		c.Stamps.Read.Set(c.cfg.Clock.Now())
+		c.Stamps.Read.Set(c.cfg.Now())
 		in.took(n, len(p))
 	}
 	if err != nil && err != poll.ErrWouldBlock {
@@ -131,9 +131,6 @@ func (c *Conn) Next() (Message, error) {
 	in.lent.free()
 	in.lent = nil
 	for {
-		if c.flags.closing.Load() {
-			return Message{}, c.Discard()
-		}
 		if in.part != nil && in.part.inside {
 			m, ok, err := c.collect()
 			if ok || err != nil {
@@ -263,9 +260,10 @@ func (c *Conn) refill() error {
 	case in.err == nil && c.read():
 		return nil
 	case in.err != nil:
+		in.ended = true
 		return in.err
 	case in.r < in.w || in.part != nil:
-		c.Stamps.Message.Start(c.cfg.Clock.Now())
+		c.Stamps.Message.Start(c.cfg.Now())
 	default:
 		c.Stamps.Message.Clear()
 	}

@@ -4,7 +4,6 @@ package link_test
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -42,8 +41,7 @@ func TestInOrder(t *testing.T) {
 func readInOrder(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	cfg := usual()
-	cfg.Clock = new(link.Clock)
-	cfg.Clock.Tick(time.Hour)
+	cfg.Now = func() time.Duration { return 1 }
 	cfg.Reuse = r.IntN(2) == 0
 	if r.IntN(2) == 0 {
 		cfg.ReadLimit = int64(readSizes[r.IntN(len(readSizes))] + r.IntN(5) - 2)
@@ -55,7 +53,7 @@ func readInOrder(t *testing.T, seed uint64) {
 	for _, m := range all {
 		m.others = all
 	}
-	for i := 0; slices.ContainsFunc(all, func(m *reader) bool { return !m.ended }); i++ {
+	for i := 0; slices.ContainsFunc(all, func(m *reader) bool { return !m.over }); i++ {
 		all[i%len(all)].turn()
 	}
 	for _, m := range all {
@@ -69,28 +67,25 @@ var readSizes = []int{2, 125, 1 << 10, 4 << 10, 16 << 10, 16<<10 + 64, 64 << 10,
 // reader is a connection of which the test plays the socket, and what it has to get from it.
 type reader struct {
 	pretender
-	t       *testing.T
-	r       *rand.Rand
-	seed    uint64
-	cfg     *link.Config
-	c       *link.Conn
-	traffic link.Traffic
-	others  []*reader
-	most    int // bytes that a read gives
-	want    [][]byte
-	pongs   [][]byte
-	code    int // that it ends with
-	got     [][]byte
-	copies  [][]byte // of got, as they were
-	told    int
-	inside  bool
-	ended   bool
+	cfg    *link.Config
+	o      *owner
+	others []*reader
+	most   int // bytes that a read gives
+	want   [][]byte
+	pongs  [][]byte
+	code   int // that it ends with
+	got    [][]byte
+	copies [][]byte // of got, as they were
+	inside bool
+	over   bool
 }
 
 func newReader(t *testing.T, r *rand.Rand, seed uint64, cfg *link.Config) *reader {
-	m := &reader{t: t, r: r, seed: seed, cfg: cfg}
+	m := &reader{pretender: pretender{t: t, seed: seed, r: r}, cfg: cfg, o: newOwner(t)}
 	m.most = []int{1, 3, 100, 5000, 1 << 20}[r.IntN(5)]
-	m.c = link.NewConn(cfg, m, m, &m.traffic, true)
+	m.o.message = m.receive
+	m.o.Conn = link.NewConn(cfg, m, m.o, &m.o.traffic, true)
+	m.c = m.o.Conn
 	total := 0
 	for range r.IntN(30) {
 		if m.code == 0 && total < m.mostBytes() {
@@ -166,6 +161,7 @@ func (m *reader) message() int {
 }
 
 func (m *reader) Read(b []byte) (int, error) {
+	m.syscall("reads")
 	if len(b) == 0 {
 		m.t.Fatalf("seed %d: reads into nothing", m.seed)
 	}
@@ -183,6 +179,7 @@ func (m *reader) Read(b []byte) (int, error) {
 }
 
 func (m *reader) Write(b []byte) (int, error) {
+	m.syscall("writes")
 	m.out = append(m.out, b...)
 	return len(b), nil
 }
@@ -196,11 +193,11 @@ func (m *reader) elsewhere() {
 
 // turn is what a worker does with the socket.
 func (m *reader) turn() {
-	if m.inside || m.ended {
+	if m.inside || m.over {
 		return
 	}
 	if m.closed {
-		m.ended = true
+		m.over = true
 		m.c.Done()
 		return
 	}
@@ -209,32 +206,8 @@ func (m *reader) turn() {
 	}
 }
 
-func (m *reader) Turn() bool {
-	for {
-		msg, err := m.c.Next()
-		var peer *link.PeerClose
-		var violation *link.Violation
-		switch {
-		case err == nil:
-			m.receive(msg.Data)
-		case errors.As(err, &peer):
-			if m.told == 0 {
-				m.told = peer.Code
-			}
-			m.c.CloseWith(link.CloseFrame{Code: peer.Code})
-		case errors.As(err, &violation):
-			m.told = violation.Code
-			m.c.CloseWith(link.CloseFrame{Code: violation.Code})
-		case err == link.ErrAgain:
-			return true
-		default:
-			m.c.Cut()
-			return false
-		}
-	}
-}
-
-func (m *reader) receive(data []byte) {
+func (m *reader) receive(msg link.Message) {
+	data := msg.Data
 	as := bytes.Clone(data)
 	for range m.r.IntN(4) {
 		m.elsewhere()
@@ -251,19 +224,15 @@ func (m *reader) receive(data []byte) {
 	m.got, m.copies = append(m.got, data), append(m.copies, as)
 }
 
-func (m *reader) Hangup(error) {}
-func (m *reader) Slow(error)   {}
-func (m *reader) Done()        {}
-
 func (m *reader) compare() {
-	if m.told != m.code {
-		m.t.Errorf("seed %d: ended with %d, want %d", m.seed, m.told, m.code)
+	if told := m.o.code(); told != m.code {
+		m.t.Errorf("seed %d: ended with %d, want %d", m.seed, told, m.code)
 	}
 	if !slices.EqualFunc(m.got, m.want, bytes.Equal) {
 		m.t.Errorf("seed %d: got %d messages, want %d, or others", m.seed, len(m.got), len(m.want))
 	}
 	if !slices.EqualFunc(m.got, m.copies, bytes.Equal) {
-		m.t.Errorf("seed %d: messages have changed behind their callbacks", m.seed)
+		m.t.Errorf("seed %d: messages have changed after their callbacks", m.seed)
 	}
 	var pongs [][]byte
 	for _, g := range parse(m.t, m.out) {

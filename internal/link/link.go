@@ -18,10 +18,8 @@ var (
 	ErrAgain = errors.New("link: nothing to read yet")
 	// ErrClosed is Send's once the close frame is queued or the transport has ended.
 	ErrClosed = errors.New("link: closed")
-	// ErrFull is Send's where the queue has no room, or had none for SendWait.
+	// ErrFull is Send's if the queue has no room, or had none for SendWait.
 	ErrFull = errors.New("link: queue full")
-	// ErrStuck is Send's in place of ErrFull where the peer has taken nothing while it waited.
-	ErrStuck = errors.New("link: queue full, and nothing taken")
 	// ErrTooLarge is Send's for a message that the queue cannot hold even when empty.
 	ErrTooLarge = errors.New("link: message larger than the queue")
 )
@@ -30,7 +28,7 @@ var (
 type PeerClose struct {
 	Code   int // wire.NoStatus where the frame had none
 	Reason string
-	First  bool // ours was not queued yet, or waited for something else to be written
+	First  bool // ours was not queued yet, or something else was to be written before it
 }
 
 func (*PeerClose) Error() string { return "close frame received" }
@@ -41,6 +39,7 @@ type Violation struct {
 	Reason string // to close with
 	Err    error
 	Lost   bool // where the next frame begins is no longer known
+	Closes bool // the peer's close frame is what breaks the protocol
 }
 
 func (v *Violation) Error() string { return v.Err.Error() }
@@ -48,11 +47,11 @@ func (v *Violation) Unwrap() error { return v.Err }
 
 // Config is what the links of a server share. It does not change.
 type Config struct {
-	ReadLimit int64         // bytes of a message; negative: none
-	SendQueue int           // bytes of a connection; negative: none
-	SendWait  time.Duration // how long Send waits for room; negative: for ever
-	Reuse     bool          // Message.Data is valid until the next Next
-	Clock     *Clock
+	ReadLimit int64                // bytes of a message; negative: none
+	SendQueue int                  // bytes of a connection; negative: none
+	SendWait  time.Duration        // how long Send waits for room; negative: for ever
+	Reuse     bool                 // Message.Data is valid until the next Next
+	Now       func() time.Duration // the time that Stamps are set to, never 0; it is asked for with each message
 	Poller    *poll.Poller
 	Order     func() uint64 // the number of the message that was published last
 }
@@ -66,6 +65,10 @@ type Owner interface {
 	// Slow says that the peer takes published messages more slowly than they come: those that it has not
 	// taken are given up. It may be called by whoever publishes, and returns soon.
 	Slow(err error)
+	// CloseWritten says that our close frame was written, WriteFailed that nothing can be written any more. Any goroutine
+	// that writes may call them.
+	CloseWritten()
+	WriteFailed()
 	// Done is the last call: the transport has ended and nothing runs any more.
 	Done()
 }
@@ -95,32 +98,42 @@ type Conn struct {
 
 	written atomic.Int64 // bytes
 
-	in    in  // owned by Ready
-	out   out // guarded by its mu
-	flags flags
-}
-
-// flags say how far the end has come. Any goroutine may look.
-type flags struct {
-	closing   atomic.Bool // our close frame is queued: what arrives is dropped
-	closeSent atomic.Bool
-	peerClose atomic.Bool
+	in  in  // owned by Ready
+	out out // guarded by its mu
 }
 
 // Stamps are the moments that timeouts count from.
 type Stamps struct {
-	Read      Stamp // bytes arrived last
-	Message   Stamp // the first byte of a message whose last has not come
-	Stall     Stamp // the last progress of a write that has to wait
-	Closing   Stamp // our close frame was queued
-	CloseSent Stamp // our close frame was written, or could not be
+	Read    Stamp // bytes arrived last
+	Message Stamp // the first byte of a message whose last has not come
+	Stall   Stamp // the last progress of a write that has to wait
+	Closed  Stamp // our close frame was written, or it became known that nothing can be written
 }
+
+// Stamp is a moment by Config.Now, 0 for none.
+type Stamp struct{ t atomic.Int64 }
+
+// Set puts the stamp at now.
+func (s *Stamp) Set(now time.Duration) { s.t.Store(int64(now)) }
+
+// Clear takes the stamp off.
+func (s *Stamp) Clear() {
+	if s.t.Load() != 0 {
+		s.t.Store(0)
+	}
+}
+
+// Get returns the moment, 0 for none.
+func (s *Stamp) Get() time.Duration { return time.Duration(s.t.Load()) }
+
+// Start sets the stamp unless it is set already.
+func (s *Stamp) Start(now time.Duration) { s.t.CompareAndSwap(0, int64(now)) }
 
 // Bind gives the link its owner, before anything else happens to it.
 func (c *Conn) Bind(owner Owner, traffic *Traffic) {
 	c.owner, c.traffic = owner, traffic
 	c.sock, c.nc = c.cfg.Poller.New(c.nc, c), nil
-	c.Stamps.Read.Set(c.cfg.Clock.Now())
+	c.Stamps.Read.Set(c.cfg.Now())
 	traffic.In.Add(uint64(len(c.in.unread()))) // came with the handshake
 }
 
@@ -142,15 +155,6 @@ func (c *Conn) Written() (written, held int64) {
 	written = c.written.Load() // first: what is written meanwhile counts as held
 	return written, int64(c.sock.Unsent())
 }
-
-// Closing reports whether our close frame is queued, or written: Next gives no message any more.
-func (c *Conn) Closing() bool { return c.flags.closing.Load() }
-
-// CloseSent reports whether our close frame was written.
-func (c *Conn) CloseSent() bool { return c.flags.closeSent.Load() }
-
-// PeerClosed reports whether the peer's close frame was read.
-func (c *Conn) PeerClosed() bool { return c.flags.peerClose.Load() }
 
 // Cut ends the connection at once. Done follows.
 func (c *Conn) Cut() {

@@ -37,7 +37,7 @@ type out struct {
 	pre     uint16        // w.b[:pre] are control frames
 	cwOff   uint16        // cw.b[cwOff:] is not written
 	hold    *time.Timer   // ends held after holdTime
-	after   func()        // what unlock does when mu is free
+	tell    news          // what unlock tells the owner when mu is free
 	room    chan struct{} // closed when a waiting Send should look again
 	quiet   chan struct{} // closed when nobody writes, for awaitQuiet
 	lost    int           // messages that were queued or published, and not written
@@ -49,10 +49,15 @@ type out struct {
 type farewell struct {
 	ending bool  // the close frame is queued, or written
 	last   bool  // the close frame ends w, or is written
+	said   bool  // the owner knows that the close frame is written, or that nothing can be written
 	size   uint8 // the close frame's
-	eof    bool  // the peer has ended its sending direction: nothing more is awaited of it
-	half   bool  // behind the close frame the sending direction ends
 	err    error // why nothing can be written any more
+}
+
+// news is what the owner has to be told.
+type news struct {
+	closeWritten bool
+	writeFailed  bool
 }
 
 // Send queues one message, and writes it unless somebody else does or a batch is being handled.
@@ -68,15 +73,15 @@ func (c *Conn) Send(first byte, p []byte, wait bool) error {
 	size := wire.FrameSize(len(p))
 	o := &c.out
 	o.mu.Lock()
-	defer c.unlock()
-	if err := c.reserve(size, wait); err != nil {
-		return err
+	err := c.reserve(size, wait)
+	if err == nil {
+		o.buf = o.buf.room(size)
+		o.buf.b = wire.AppendFrame(o.buf.b, first, p)
+		c.stampLocked(size)
+		c.pushLocked()
 	}
-	o.buf = o.buf.room(size)
-	o.buf.b = wire.AppendFrame(o.buf.b, first, p)
-	c.stampLocked(size)
-	c.pushLocked()
-	return nil
+	c.unlock()
+	return err
 }
 
 // stampLocked gives the last n bytes in buf their place among published messages.
@@ -89,13 +94,10 @@ func (c *Conn) stampLocked(n int) {
 // compresses reports whether a message of n bytes is sent compressed.
 func (c *Conn) compresses(n int) bool { return c.deflates && n >= DeflateFrom }
 
-// reserve waits until size bytes fit into the queue. mu is held, but not while it waits.
+// reserve waits until size bytes fit into the queue, at most SendWait. mu is held, but not while it waits.
 func (c *Conn) reserve(size int, wait bool) error {
-	o := &c.out
-	limit, clock := c.cfg.SendQueue, c.cfg.Clock
-	var timer *time.Timer // nil: does not wait yet, or waits for ever
+	o, limit := &c.out, c.cfg.SendQueue
 	var timeout <-chan time.Time
-	var begin time.Duration // of the wait
 	for {
 		switch {
 		case o.deaf():
@@ -110,8 +112,8 @@ func (c *Conn) reserve(size int, wait bool) error {
 		case !wait:
 			return ErrFull
 		}
-		if timer == nil && c.cfg.SendWait >= 0 {
-			timer, begin = time.NewTimer(c.cfg.SendWait), clock.Now()
+		if timeout == nil && c.cfg.SendWait >= 0 {
+			timer := time.NewTimer(c.cfg.SendWait)
 			defer timer.Stop()
 			timeout = timer.C
 		}
@@ -125,13 +127,6 @@ func (c *Conn) reserve(size int, wait bool) error {
 			o.mu.Lock()
 		case <-timeout:
 			o.mu.Lock()
-			if left := begin + c.cfg.SendWait - clock.Now(); left > clock.Step() {
-				timer.Reset(left) // the clock has passed over some of the time: the process did not run
-				continue
-			}
-			if stall := c.Stamps.Stall.Get(); stall != 0 && stall <= begin+clock.Step() {
-				return ErrStuck
-			}
 			return ErrFull
 		}
 	}
@@ -150,16 +145,15 @@ func (o *out) queued() int {
 func (c *Conn) control(op byte, p []byte) {
 	o := &c.out
 	o.mu.Lock()
-	defer c.unlock()
-	if o.err != nil || o.last {
-		return
+	if o.err == nil && !o.last {
+		if o.ctl.len() > maxControlQueue {
+			o.ctl.b = o.ctl.b[:0]
+		}
+		o.ctl = o.ctl.room(2 + len(p))
+		o.ctl.b = wire.AppendFrame(o.ctl.b, wire.Fin|op, p)
+		c.pushLocked()
 	}
-	if o.ctl.len() > maxControlQueue {
-		o.ctl.b = o.ctl.b[:0]
-	}
-	o.ctl = o.ctl.room(2 + len(p))
-	o.ctl.b = wire.AppendFrame(o.ctl.b, wire.Fin|op, p)
-	c.pushLocked()
+	c.unlock()
 }
 
 // Ping sends a ping.
@@ -167,13 +161,16 @@ func (c *Conn) Ping() { c.control(wire.Ping, nil) }
 
 func (c *Conn) pong(p []byte) { c.control(wire.Pong, p) }
 
-// unlock frees mu, and then does what a flush has left to do: no system call stands under mu.
+// unlock frees mu, and tells the owner what a flush has found. The owner may close the socket for that.
 func (c *Conn) unlock() {
-	after, behind := c.out.after, c.out.behind
-	c.out.after, c.out.behind = nil, nil
+	tell, behind := c.out.tell, c.out.behind
+	c.out.tell, c.out.behind = news{}, nil
 	c.out.mu.Unlock()
-	if after != nil {
-		after()
+	if tell.closeWritten {
+		c.owner.CloseWritten()
+	}
+	if tell.writeFailed {
+		c.owner.WriteFailed()
 	}
 	if behind != nil {
 		c.owner.Slow(behind)
@@ -200,11 +197,11 @@ func (c *Conn) pushLocked() {
 func (c *Conn) holdEnds() {
 	o := &c.out
 	o.mu.Lock()
-	defer c.unlock()
 	o.armed = false
 	if !o.writing {
 		c.flushLocked(nil)
 	}
+	c.unlock()
 }
 
 // setHeld says whether frames wait. Letting go does not write: the batch's last reply does, or release.
@@ -218,18 +215,18 @@ func (c *Conn) setHeld(on bool) {
 func (c *Conn) release() {
 	o := &c.out
 	o.mu.Lock()
-	defer c.unlock()
 	o.held = false
 	if !o.writing {
 		c.flushLocked(nil)
 	}
+	c.unlock()
 }
 
 // Writable is poll's: see [poll.Handler].
 func (c *Conn) Writable(write func([]byte) (int, error)) {
 	c.out.mu.Lock()
-	defer c.unlock()
 	c.flushLocked(write)
+	c.unlock()
 }
 
 // flushLocked writes until nothing is left, the socket takes no more, or others keep queueing; then poll has
@@ -243,7 +240,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 			break
 		}
 		if write == nil && writes == maxWrites && c.sock.WantWrite() {
-			c.Stamps.Stall.Start(c.cfg.Clock.Now())
+			c.Stamps.Stall.Start(c.cfg.Now())
 			return
 		}
 		c.unlock() // it may be told that it has fallen behind: the write may take long
@@ -262,7 +259,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 			o.wake()
 		}
 		if waits := write != nil || err == poll.ErrWouldBlock; waits && (n > 0 || c.Stamps.Stall.Get() == 0) {
-			c.Stamps.Stall.Set(c.cfg.Clock.Now())
+			c.Stamps.Stall.Set(c.cfg.Now())
 		}
 		if err == poll.ErrWouldBlock {
 			if c.sock.WantWrite() {
@@ -292,10 +289,9 @@ func (c *Conn) flushedLocked() {
 		o.quiet = nil
 	}
 	if o.err != nil {
-		// A transport that has failed is mostly read to its end soon, but not where only its writes have.
-		c.Stamps.CloseSent.Start(c.cfg.Clock.Now())
-		if o.eof {
-			o.after = c.end
+		if !o.said {
+			o.said, o.tell.writeFailed = true, true
+			c.Stamps.Closed.Set(c.cfg.Now())
 		}
 		return // what is left is settle's
 	}
@@ -307,18 +303,9 @@ func (c *Conn) flushedLocked() {
 	if o.sources != nil {
 		o.sources.order.trim()
 	}
-	if o.eof && !o.ending {
-		o.after = c.end
-	}
-	if o.ending && !c.flags.closeSent.Load() {
-		c.Stamps.CloseSent.Set(c.cfg.Clock.Now())
-		c.flags.closeSent.Store(true)
-		switch {
-		case c.flags.peerClose.Load(), o.eof:
-			o.after = c.end
-		case o.half:
-			o.after = func() { c.sock.CloseWrite() }
-		}
+	if o.ending && !o.said {
+		o.said, o.tell.closeWritten = true, true
+		c.Stamps.Closed.Set(c.cfg.Now())
 	}
 }
 

@@ -101,7 +101,7 @@ func (c *Conn) Compresses() bool { return c.deflates }
 // deaf reports whether no source is added any more, and nothing is queued: the connection ends, or has given messages
 // up, and what is queued would come after a gap.
 func (o *out) deaf() bool {
-	return o.ending || o.eof || o.err != nil || o.sources != nil && o.sources.over
+	return o.ending || o.err != nil || o.sources != nil && o.sources.over
 }
 
 func (o *out) addSource(src Source) {

@@ -41,7 +41,7 @@ type sourcesModel struct {
 	t      *testing.T
 	r      *rand.Rand
 	b      *board
-	s      *side
+	o      *owner
 	f      *far
 	st     *steps
 	joined map[string]*feed
@@ -56,12 +56,11 @@ var feedTopics = []string{"a", "b", "c"}
 func newSourcesModel(t *testing.T, r *rand.Rand) *sourcesModel {
 	m := &sourcesModel{t: t, r: r, b: newBoard(), joined: make(map[string]*feed), back: make(map[string]int)}
 	m.b.most, m.pings = 1+r.IntN(4), 1+r.IntN(6)
-	m.s, m.f, m.st = stepwise(t, m.b.config())
-	m.s.slow = func(err error) {
+	m.o, m.f, m.st = stepwise(t, m.b.config())
+	m.o.slow = func(err error) {
 		if err != errBehind {
 			t.Errorf("Slow is told %v, want %v", err, errBehind)
 		}
-		m.s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
 	}
 	return m
 }
@@ -77,7 +76,7 @@ func (m *sourcesModel) step() {
 	switch m.r.IntN(12 + m.pings) {
 	case 0, 1, 2:
 		text := m.message("")
-		m.s.text(m.t, text)
+		m.o.text(m.t, text)
 		m.want = append(m.want, text)
 	case 3, 4, 5:
 		text := m.message(topic)
@@ -85,7 +84,7 @@ func (m *sourcesModel) step() {
 		if f := m.joined[topic]; f != nil {
 			m.want = append(m.want, text)
 			if m.r.IntN(4) > 0 {
-				m.s.Wake(f)
+				m.o.Wake(f)
 			}
 		}
 	case 6:
@@ -94,14 +93,14 @@ func (m *sourcesModel) step() {
 		}
 	case 7:
 		delete(m.joined, topic)
-		if err := m.b.leave(m.s.Conn, topic); err != nil {
+		if err := m.b.leave(m.o.Conn, topic); err != nil {
 			m.t.Fatalf("Unlisten: %v", err)
 		}
 	case 8, 9, 10, 11:
 		m.st.grant(m.r.IntN(40), 1+m.r.IntN(10))
 	default:
 		if m.r.IntN(2) == 0 {
-			m.s.Ping()
+			m.o.Ping()
 		} else {
 			pinged(m.f, m.r.IntN(40))
 		}
@@ -114,7 +113,7 @@ func (m *sourcesModel) join(topic string) {
 	if m.r.IntN(2) == 0 {
 		back = m.r.IntN(3)
 	}
-	f, err := m.b.join(m.s, topic, back)
+	f, err := m.b.join(m.o, topic, back)
 	if err != nil {
 		m.t.Fatalf("Listen: %v", err)
 	}
@@ -135,27 +134,27 @@ func (m *sourcesModel) end() {
 	switch m.r.IntN(4) {
 	case 0:
 		whole = true
-		m.s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+		m.o.Close(link.CloseFrame{Code: 1000})
 		m.b.publish("a", "behind the close")
 		m.st.finish(1 + m.r.IntN(200))
 	case 1:
-		m.s.Cut()
+		m.o.Cut()
 	case 2:
 		for topic, f := range m.joined {
 			m.b.forget(topic)
-			m.s.Wake(f)
+			m.o.Wake(f)
 		}
 		fallthrough // where it had all
 	case 3:
-		m.s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
+		m.o.Close(link.CloseFrame{Code: 1013, DropSources: true})
 		m.st.finish(1 + m.r.IntN(200))
 	}
 	all := m.f.until()
-	m.s.Cut()
-	<-m.s.done
+	m.o.Cut()
+	<-m.o.done
 	got := texts(all)
-	if len(got)+m.s.Undelivered() != total || whole && len(got) != total {
-		m.t.Errorf("%d messages came, %d are said to be undelivered, want %d together", len(got), m.s.Undelivered(), total)
+	if len(got)+m.o.Undelivered() != total || whole && len(got) != total {
+		m.t.Errorf("%d messages came, %d are said to be undelivered, want %d together", len(got), m.o.Undelivered(), total)
 	}
 	for _, topic := range feedTopics {
 		had, want := merged(got, topic), merged(m.want, topic)

@@ -22,45 +22,44 @@ func TestBehindDuringAWrite(t *testing.T) {
 	for _, text := range script {
 		total += wire.FrameSize(len(text))
 	}
-	for k := range total - wire.FrameSize(len("55555")) + 1 { // behind that the last has been taken
+	for k := range total - wire.FrameSize(len("55555")) + 1 { // after that the last has been read
 		for _, written := range []int{0, 1, 5, total} {
 			t.Run(fmt.Sprint(k, " ", written), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					b := newBoard()
-					s, f, st := stepwise(t, b.config())
+					o, f, st := stepwise(t, b.config())
 					var told []error
-					s.slow = func(err error) {
+					o.slow = func(err error) {
 						told = append(told, err)
-						if _, err := b.join(s, "b", 0); err != link.ErrClosed {
+						if _, err := b.join(o, "b", 0); err != link.ErrClosed {
 							t.Errorf("Listen on a connection that has fallen behind: %v, want ErrClosed", err)
 						}
-						if err := s.Send(wire.Fin|wire.Text, []byte("behind a gap"), true); err != link.ErrClosed {
+						if err := o.Send(wire.Fin|wire.Text, []byte("behind a gap"), true); err != link.ErrClosed {
 							t.Errorf("Send on a connection that has fallen behind: %v, want ErrClosed", err)
 						}
-						if err := b.leave(s.Conn, "a"); err != link.ErrClosed {
+						if err := b.leave(o.Conn, "a"); err != link.ErrClosed {
 							t.Errorf("Unlisten on a connection that has fallen behind: %v, want ErrClosed", err)
 						}
-						s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
 					}
-					a, err := b.join(s, "a", 0)
+					a, err := b.join(o, "a", 0)
 					if err != nil {
 						t.Fatal(err)
 					}
 					for _, text := range script {
 						b.publish("a", text)
 					}
-					s.Wake(a)
+					o.Wake(a)
 					st.grant(k, 3)
 					b.forget("a")
-					s.Wake(a)
+					o.Wake(a)
 					st.grant(written, max(written, 1))
 					st.finish(100)
 					got := texts(f.until())
-					s.Cut()
-					<-s.done
-					if !prefix(got, script) || len(got)+s.Undelivered() != len(script) {
-						t.Errorf("got %q and %d undelivered, want %d together", got, s.Undelivered(), len(script))
+					o.Cut()
+					<-o.done
+					if !prefix(got, script) || len(got)+o.Undelivered() != len(script) {
+						t.Errorf("got %q and %d undelivered, want %d together", got, o.Undelivered(), len(script))
 					}
 					if !slices.Equal(told, []error{errBehind}) {
 						t.Errorf("Slow is told %v, want %v", told, errBehind)
@@ -76,19 +75,16 @@ func TestBehindBetweenWrites(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoard()
-		s, f, st := stepwise(t, b.config())
+		o, f, st := stepwise(t, b.config())
 		told := make(chan error, 1)
-		s.slow = func(err error) {
-			told <- err
-			s.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
-		}
-		s.text(t, "own 1") // which is being written
-		if _, err := b.join(s, "a", 0); err != nil {
+		o.slow = func(err error) { told <- err }
+		o.text(t, "own 1") // which is being written
+		if _, err := b.join(o, "a", 0); err != nil {
 			t.Fatal(err)
 		}
 		b.publish("a", "pub")
 		b.forget("a")
-		s.text(t, "own 2")
+		o.text(t, "own 2")
 		st.grant(100, 100)
 		select {
 		case err := <-told:
@@ -114,10 +110,10 @@ func TestSourcesTakeTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBoard()
-		s, f, st := stepwise(t, b.config())
-		s.text(t, "first") // which is being written
+		o, f, st := stepwise(t, b.config())
+		o.text(t, "first") // which is being written
 		for _, name := range []string{"busy", "quiet"} {
-			if _, err := b.join(s, name, 0); err != nil {
+			if _, err := b.join(o, name, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -126,7 +122,7 @@ func TestSourcesTakeTurns(t *testing.T) {
 		}
 		b.publish("quiet", "quiet")
 		st.finish(100)
-		s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+		o.Close(link.CloseFrame{Code: 1000})
 		st.finish(100)
 		got := texts(f.until())
 		if at := slices.Index(got, "quiet"); len(got) != 22 || at < 0 || at > 1+2*b.most {
@@ -158,20 +154,20 @@ func TestRestOfAFrame(t *testing.T) {
 				st := &steps{Conn: server, grants: make(chan int, 1), closed: make(chan struct{})}
 				st.grants <- 1 << 20 // the handshake
 				spy := &spied{Conn: st, seen: make(map[*byte]bool)}
-				s, f := connect(t, spy, peer, b.config(), link.Negotiation{}, nil)
-				a, err := b.join(s, "a", 0)
+				o, f := connect(t, spy, peer, b.config(), link.Negotiation{}, nil)
+				a, err := b.join(o, "a", 0)
 				if err != nil {
 					t.Fatal(err)
 				}
 				b.publish("a", strings.Repeat("x", size))
-				s.Wake(a)
+				o.Wake(a)
 				const part = 10
 				st.grant(part, part)
 				frame := b.topics["a"].posts[0].frame
 				if got, want := spy.seen[&frame[part]], size > 16<<10; got != want {
 					t.Errorf("the rest is written from the log's memory: %v, want %v", got, want)
 				}
-				s.CloseWith(link.CloseFrame{Code: 1000, Half: true})
+				o.Close(link.CloseFrame{Code: 1000})
 				st.finish(10 << 10)
 				if got := texts(f.until()); len(got) != 1 || len(got[0]) != size {
 					t.Errorf("got %d messages, want one of %d bytes", len(got), size)

@@ -67,7 +67,7 @@ type posted struct {
 
 // topicsPeer is a connection, and what its peer has to get.
 type topicsPeer struct {
-	*side
+	*owner
 	m       *topicsModel
 	id      uint64
 	far     *far
@@ -102,7 +102,7 @@ func newTopicsModel(t *testing.T, flags byte) *topicsModel {
 		p.steps.grants <- 1 << 20 // the handshake
 		cfg := usual()
 		cfg.Order = m.hub.Order
-		p.side, p.far = connect(t, p.steps, peer, cfg, link.Negotiation{Compression: m.cfg.Deflate && id > 0}, nil)
+		p.owner, p.far = connect(t, p.steps, peer, cfg, link.Negotiation{Compression: m.cfg.Deflate && id > 0}, nil)
 		p.slow = p.fallsBehind
 		p.subs = m.hub.NewSubscriber(-1, p.id, p.Compresses(), p)
 		m.peers = append(m.peers, p)
@@ -116,7 +116,6 @@ func (p *topicsPeer) Wake(c *fanout.Cursor) { p.Conn.Wake(c) }
 // fallsBehind is told that the peer does not keep up.
 func (p *topicsPeer) fallsBehind(err error) {
 	p.behind = append(p.behind, err)
-	p.CloseWith(link.CloseFrame{Code: 1013, Behind: true, Half: true})
 }
 
 // do does one operation, and lets all that follows from it happen.
@@ -137,7 +136,7 @@ func (m *topicsModel) do(what, how byte) {
 	case 4:
 		p.send(how)
 	case 6:
-		p.close(link.CloseFrame{Code: 1000, Half: true})
+		p.close(link.CloseFrame{Code: 1000})
 	case 7:
 		p.cut()
 	case 8:
@@ -283,8 +282,8 @@ func (p *topicsPeer) send(how byte) {
 }
 
 func (p *topicsPeer) close(f link.CloseFrame) {
-	if ok := p.CloseWith(f); ok == p.closing {
-		p.m.t.Fatalf("CloseWith: %v; closing: %v", ok, p.closing)
+	if ok := p.Close(f); ok == p.closing {
+		p.m.t.Fatalf("Close: %v; closing: %v", ok, p.closing)
 	}
 	p.closing = true
 	clear(p.joined)
@@ -301,7 +300,7 @@ func (m *topicsModel) end() {
 	for _, p := range m.peers {
 		p.steps.finish(50)
 		if !p.closing {
-			p.close(link.CloseFrame{Code: 1000, Half: true})
+			p.close(link.CloseFrame{Code: 1000})
 		}
 		p.steps.finish(50)
 		all := p.read()

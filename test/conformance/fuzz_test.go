@@ -236,6 +236,11 @@ func check(t *testing.T, b []byte, answers []string, want outcome, info hail.Clo
 	if int(info.Code) != code {
 		t.Errorf("end of % x: OnClose was told %d %q (%v), the peer %d", b, info.Code, info.Cause, info.Err, code)
 	}
+	if info.Cause == hail.CausePeerGone {
+		// The client has ended its sending direction without a close frame: what was not written by then is not.
+		want.messages = want.messages[:min(len(data), len(want.messages))]
+		want.pongs = want.pongs[:min(len(pongs), len(want.pongs))]
+	}
 	if !slices.Equal(data, want.messages) || !slices.Equal(pongs, want.pongs) {
 		t.Errorf("answers to % x: got %q and %q, want %q and %q", b, data, pongs, want.messages, want.pongs)
 	}

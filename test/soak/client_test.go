@@ -269,9 +269,6 @@ func (c *client) die(stay func()) {
 		c.stalled.Store(false)
 	case 7:
 		if nc, ok := c.nc.(interface{ CloseWrite() error }); ok {
-			c.f.mu.Lock()
-			c.f.orderly = true
-			c.f.mu.Unlock()
 			nc.CloseWrite()
 		}
 	case 8:

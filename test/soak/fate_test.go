@@ -3,7 +3,6 @@ package soak_test
 // The model of one connection: what both ends know of it, and whether that fits together.
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -57,7 +56,6 @@ type fate struct {
 	said     *hail.CloseError // that the client has sent
 	last     error            // of its reads
 	failed   bool             // one of its writes has: a reset may have been told by that, and not by a read
-	orderly  bool             // it has ended its sending direction, and gone on to read
 }
 
 // places are, by topic, how many messages were published before, while which subscription lasted.
@@ -313,8 +311,7 @@ func (f *fate) judgeReceived() {
 	if f.received > f.written {
 		f.complain("%d messages were received, %d written", f.received, f.written)
 	}
-	byPeer := f.info.Cause == hail.CausePeerClosed ||
-		f.info.Cause == hail.CausePeerGone && f.orderly && !f.failed && !f.rd.resets && errors.Is(f.info.Err, io.EOF)
+	byPeer := f.info.Cause == hail.CausePeerClosed
 	if byPeer && !f.refused && f.received < f.whole {
 		f.complain("ended by the client (%+v) behind %d messages, of which %d were received", f.info, f.whole, f.received)
 	}
