@@ -20,6 +20,9 @@ func (c *Conn) Writing() int {
 	return c.out.w.len()
 }
 
+// HoldEnds is what the timer calls if a batch takes long.
+func (c *Conn) HoldEnds() { c.holdEnds() }
+
 // Locked reports whether somebody has the sending half locked.
 func (c *Conn) Locked() bool {
 	if c.out.mu.TryLock() {
@@ -47,8 +50,8 @@ func (c *Conn) Check(owed bool) error {
 		return fmt.Errorf("the close frame is neither written nor being written")
 	case o.room != nil && (o.deaf() || !o.writing):
 		return fmt.Errorf("a Send waits for room, deaf: %v, writing: %v", o.deaf(), o.writing)
-	case o.behind != nil || o.tell != news{}:
-		return fmt.Errorf("the owner was not told: %v, %+v", o.behind, o.tell)
+	case o.tell != news{} || o.telling != 0:
+		return fmt.Errorf("the owner was not told: %+v, %d tell", o.tell, o.telling)
 	case o.off > o.w.len() || o.at > o.w.len() || int(o.cwOff) > o.cw.len():
 		return fmt.Errorf("off %d, at %d of %d; cwOff %d of %d", o.off, o.at, o.w.len(), o.cwOff, o.cw.len())
 	case o.err == nil && o.sources != nil:

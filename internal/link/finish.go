@@ -99,22 +99,23 @@ func (c *Conn) Finish() {
 // CloseWrite ends the sending direction.
 func (c *Conn) CloseWrite() { c.sock.CloseWrite() }
 
-// fail lets nothing more be queued.
+// fail lets nothing more be queued. The owner need not be told: it is the owner, or the end, that calls it.
 func (c *Conn) fail(err error) {
 	o := &c.out
 	o.mu.Lock()
 	if o.err == nil {
-		o.err = err
+		o.err, o.said = err, true
 	}
 	o.wake()
 	o.mu.Unlock()
 }
 
-// awaitQuiet waits until nobody writes: until all is written, or the connection is cut.
+// awaitQuiet waits until nobody writes: until all is written, or the connection is cut. Who has written tells the owner
+// first: Done is the last that the owner is told.
 func (c *Conn) awaitQuiet() {
 	o := &c.out
 	o.mu.Lock()
-	if !o.writing {
+	if o.isQuiet() {
 		o.mu.Unlock()
 		return
 	}

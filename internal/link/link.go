@@ -56,7 +56,7 @@ type Config struct {
 	Order     func() uint64 // the number of the message that was published last
 }
 
-// Owner is told of a link's events, from one goroutine at a time, Hangup excepted.
+// Owner is told of a link's events. Turn and Done are called by one goroutine at a time, the others by any.
 type Owner interface {
 	// Turn handles what Next gives until ErrAgain, and reports whether more can come.
 	Turn() bool
@@ -65,8 +65,8 @@ type Owner interface {
 	// Slow says that the peer takes published messages more slowly than they come: those that it has not
 	// taken are given up. It may be called by whoever publishes, and returns soon.
 	Slow(err error)
-	// CloseWritten says that our close frame was written, WriteFailed that nothing can be written any more. Any goroutine
-	// that writes may call them.
+	// CloseWritten says that our close frame was written, WriteFailed that nothing can be written any more, unless the owner
+	// has seen to that by Cut or Abandon. One of them is called, once, by any goroutine that writes.
 	CloseWritten()
 	WriteFailed()
 	// Done is the last call: the transport has ended and nothing runs any more.

@@ -38,11 +38,11 @@ type out struct {
 	cwOff   uint16        // cw.b[cwOff:] is not written
 	hold    *time.Timer   // ends held after holdTime
 	tell    news          // what unlock tells the owner when mu is free
+	telling int           // how many are at that
 	room    chan struct{} // closed when a waiting Send should look again
-	quiet   chan struct{} // closed when nobody writes, for awaitQuiet
+	quiet   chan struct{} // closed when nobody writes or tells, for awaitQuiet
 	lost    int           // messages that were queued or published, and not written
 	sources *sources      // nil until the first is added
-	behind  error         // the owner has to be told: see fallBehind
 }
 
 // farewell is how far the end has come.
@@ -58,6 +58,7 @@ type farewell struct {
 type news struct {
 	closeWritten bool
 	writeFailed  bool
+	behind       error // see fallBehind
 }
 
 // Send queues one message, and writes it unless somebody else does or a batch is being handled.
@@ -161,21 +162,39 @@ func (c *Conn) Ping() { c.control(wire.Ping, nil) }
 
 func (c *Conn) pong(p []byte) { c.control(wire.Pong, p) }
 
-// unlock frees mu, and tells the owner what a flush has found. The owner may close the socket for that.
+// unlock frees mu. If a flush has found something, it tells the owner, with mu free: the owner may close the socket for that.
 func (c *Conn) unlock() {
-	tell, behind := c.out.tell, c.out.behind
-	c.out.tell, c.out.behind = news{}, nil
-	c.out.mu.Unlock()
+	o := &c.out
+	if tell := o.tell; tell != (news{}) {
+		o.tell = news{}
+		o.telling++
+		o.mu.Unlock()
+		c.report(tell)
+		o.mu.Lock()
+		o.telling--
+	}
+	if o.quiet != nil && o.isQuiet() {
+		close(o.quiet)
+		o.quiet = nil
+	}
+	o.mu.Unlock()
+}
+
+// report tells the owner.
+func (c *Conn) report(tell news) {
 	if tell.closeWritten {
 		c.owner.CloseWritten()
 	}
 	if tell.writeFailed {
 		c.owner.WriteFailed()
 	}
-	if behind != nil {
-		c.owner.Slow(behind)
+	if tell.behind != nil {
+		c.owner.Slow(tell.behind)
 	}
 }
+
+// isQuiet reports whether nobody writes, and nobody tells the owner how it went.
+func (o *out) isQuiet() bool { return !o.writing && o.telling == 0 }
 
 // pushLocked sees to it that what was queued goes out.
 func (c *Conn) pushLocked() {
@@ -283,10 +302,6 @@ func (c *Conn) flushedLocked() {
 	if o.armed {
 		o.armed = false
 		o.hold.Stop()
-	}
-	if o.quiet != nil {
-		close(o.quiet)
-		o.quiet = nil
 	}
 	if o.err != nil {
 		if !o.said {

@@ -151,7 +151,7 @@ func (s *sources) dropAll() (lost int) {
 // fallBehind gives published messages up for a connection that was too slow for them.
 func (o *out) fallBehind(err error) {
 	o.lost += o.sources.dropAll()
-	o.behind = err
+	o.tell.behind = err
 }
 
 // ahead reports whether published frames are to be written before the close frame.
