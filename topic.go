@@ -166,14 +166,10 @@ func (s *Server) publish(topic string, m Message, sender uint64) error {
 
 // published counts a message, or returns why it was not published.
 func (s *Server) published(err error) error {
-	var large *fanout.TooLargeError
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		s.stats.published.Add(1)
-		return nil
-	case errors.As(err, &large):
-		return fmt.Errorf("hail: message of %d bytes is larger than a topic's log of %d (Options.TopicBytes)", large.Bytes, large.Max)
-	case errors.Is(err, fanout.ErrClosed):
+	case fanout.ErrClosed:
 		return ErrServerClosed
 	}
 	return err
@@ -248,18 +244,5 @@ func (o *owner) Wake(cursor *fanout.Cursor) { o.link.Wake(cursor) }
 
 // Slow ends a connection that has fallen off a topic's log.
 func (o *owner) Slow(err error) {
-	c := (*Conn)(o)
-	why := err
-	var behind *fanout.BehindError
-	if errors.As(err, &behind) {
-		topic, option := fmt.Sprintf("topic %q", behind.Topic), "TopicBytes"
-		if behind.All {
-			topic = "broadcasts"
-		}
-		if behind.Bound == fanout.Messages {
-			option = "TopicMessages"
-		}
-		why = fmt.Errorf("hail: %d messages behind on %s (Options.%s)", behind.Messages, topic, option)
-	}
-	c.apply(life.Expire, CloseInfo{Code: StatusTryAgainLater, Reason: "too slow", Cause: CauseSlowConsumer, Err: why})
+	(*Conn)(o).apply(life.Expire, CloseInfo{Code: StatusTryAgainLater, Reason: "too slow", Cause: CauseSlowConsumer, Err: err})
 }

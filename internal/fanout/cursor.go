@@ -16,11 +16,12 @@ const (
 	Messages              // [Config.MaxMessages]
 )
 
+// String returns the name of the option that sets the bound.
 func (b Bound) String() string {
 	if b == Messages {
-		return "messages"
+		return "TopicMessages"
 	}
-	return "bytes"
+	return "TopicBytes"
 }
 
 // BehindError says that a subscriber has fallen off a topic's log.
@@ -36,7 +37,7 @@ func (e *BehindError) Error() string {
 	if e.All {
 		on = "broadcasts"
 	}
-	return fmt.Sprintf("fanout: %d messages behind on %s, more %s than its log keeps", e.Messages, on, e.Bound)
+	return fmt.Sprintf("hail: %d messages behind on %s (Options.%v)", e.Messages, on, e.Bound)
 }
 
 // Cursor is a subscription: a place in a topic's log. Its owner calls one method at a time.

@@ -30,7 +30,7 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("fanout: a message of %d bytes does not fit into a topic's %d", e.Bytes, e.Max)
+	return fmt.Sprintf("hail: message of %d bytes is larger than a topic's log of %d (Options.TopicBytes)", e.Bytes, e.Max)
 }
 
 // Config says what the topics of a [Hub] keep.
