@@ -4,6 +4,7 @@ package link_test
 
 import (
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -94,6 +95,53 @@ func TestPeerClosesFirst(t *testing.T) {
 		}
 		<-o.done
 	})
+}
+
+// TestWhoClosesFirst has the peer's close frame read while something of ours waits to be written.
+func TestWhoClosesFirst(t *testing.T) {
+	t.Parallel()
+	own := func(o *owner) { o.Send(wire.Fin|wire.Binary, numbered(0, 0, 100), false) }
+	closing := func(o *owner) { o.Close(link.CloseFrame{Code: 1000}) }
+	publish := func(o *owner) {
+		b := newBoard()
+		b.join(o, "a", 0)
+		b.publish("a", "pub")
+	}
+	for name, test := range map[string]struct {
+		before []func(*owner)
+		first  bool
+	}{
+		"nothing is queued":         {nil, true},
+		"data is queued":            {[]func(*owner){own}, true},
+		"the close frame is queued": {[]func(*owner){closing}, false},
+		"after data":                {[]func(*owner){own, closing}, true},
+		"after a ping":              {[]func(*owner){(*owner).Ping, closing}, true},
+		"after published data":      {[]func(*owner){publish, closing}, true},
+		"and other data published":  {[]func(*owner){closing, publish}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o, f, st := stepwise(t, newBoard().config())
+				var first []bool
+				o.closed = func(e *link.PeerClose) { first = append(first, e.First) }
+				for _, f := range test.before {
+					f(o)
+				}
+				synctest.Wait()
+				f.send(masked(wire.Fin|wire.Close, []byte("\x03\xe8")))
+				synctest.Wait()
+				if want := []bool{test.first}; !slices.Equal(first, want) {
+					t.Errorf("the peer closes first: %v, want %v", first, want)
+				}
+				st.finish(1 << 10)
+				<-o.done
+				if s := o.life.State(); !s.Sent() || !s.Received() {
+					t.Errorf("state %v, want sent and received", s)
+				}
+			})
+		})
+	}
 }
 
 // TestMalformedClose has the peer's close frame break the protocol. It is the peer's last all the same.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,8 +100,24 @@ func newReader(t *testing.T, r *rand.Rand, seed uint64, cfg *link.Config) *reade
 	return m
 }
 
-// mostBytes is how much there is to read, about: in small pieces it takes long.
-func (m *reader) mostBytes() int { return 20_000 * m.most }
+// mostBytes is the size of the longest message, and of all others together: in small pieces, more takes long to read.
+func (m *reader) mostBytes() int { return min(20_000*m.most, 700_000) }
+
+// letters returns n random letters.
+func (m *reader) letters(n int) []byte {
+	all := letters()
+	return bytes.Clone(all[m.r.IntN(len(all)-n):][:n])
+}
+
+// letters is where random letters come from: to make them for each message would take most of the test's time.
+var letters = sync.OnceValue(func() []byte {
+	r := rand.New(rand.NewPCG(0, 4))
+	all := make([]byte, 2<<20)
+	for i := range all {
+		all[i] = byte('a' + r.IntN(26))
+	}
+	return all
+})
 
 // message has the peer send one message, in any way there is, and returns its size.
 func (m *reader) message() int {
@@ -111,10 +128,7 @@ func (m *reader) message() int {
 	if limit := int(m.cfg.ReadLimit); limit >= 0 && m.r.IntN(4) == 0 {
 		size = limit + m.r.IntN(5) - 3
 	}
-	data := make([]byte, max(min(size, m.mostBytes()), 0))
-	for i := range data {
-		data[i] = byte('a' + m.r.IntN(26))
-	}
+	data := m.letters(max(min(size, m.mostBytes()), 0))
 	op := []byte{wire.Text, wire.Binary}[m.r.IntN(2)]
 	payload := data
 	if m.r.IntN(3) == 0 {

@@ -21,6 +21,7 @@ type owner struct {
 	// What a test wants to know of. Set before the link starts; nil: nothing.
 	message func(link.Message)
 	broke   func(*link.Violation)
+	closed  func(*link.PeerClose)
 	slow    func(error)
 
 	done chan struct{} // closed by Done
@@ -112,6 +113,9 @@ func (o *owner) Turn() bool {
 		case nil:
 			o.receive(m)
 		case *link.PeerClose:
+			if o.closed != nil {
+				o.closed(e)
+			}
 			o.apply(life.PeerClose, link.CloseFrame{Code: e.Code})
 		case *link.Violation:
 			o.broken(e)
