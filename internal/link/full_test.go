@@ -154,20 +154,21 @@ func TestSendWaitsForRoom(t *testing.T) {
 			s.wantAfter(time.Second)
 		})
 	})
-	t.Run("many wait", func(t *testing.T) {
-		inFull(t, forever, func(s *full) {
-			var wg sync.WaitGroup
-			for range 50 {
-				wg.Go(func() { s.wantErr("Send", s.Send(wire.Fin|wire.Binary, s.one(), true), nil) })
+}
+
+func TestManySendsWait(t *testing.T) {
+	inFull(t, forever, func(s *full) {
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() { s.wantErr("Send", s.Send(wire.Fin|wire.Binary, s.one(), true), nil) })
+		}
+		synctest.Wait()
+		for range s.sent + 50 {
+			if _, _, err := s.f.frame(); err != nil {
+				s.t.Fatal(err)
 			}
-			synctest.Wait()
-			for range s.sent + 50 {
-				if _, _, err := s.f.frame(); err != nil {
-					s.t.Fatal(err)
-				}
-			}
-			wg.Wait()
-		})
+		}
+		wg.Wait()
 	})
 }
 

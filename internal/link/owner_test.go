@@ -24,7 +24,8 @@ type owner struct {
 	closed  func(*link.PeerClose)
 	slow    func(error)
 
-	done chan struct{} // closed by Done
+	ended bool          // the transport's error was told; owned by Turn
+	done  chan struct{} // closed by Done
 
 	// Guarded by mu, in whose hold life changes too.
 	mu   sync.Mutex
@@ -123,6 +124,10 @@ func (o *owner) Turn() bool {
 			if err == link.ErrAgain {
 				return true
 			}
+			if o.ended {
+				o.t.Errorf("the transport's error is told again: %v", err)
+			}
+			o.ended = true
 			event := life.ReadFailed
 			if err == io.EOF {
 				event = life.EndOfStream
@@ -179,6 +184,9 @@ func (o *owner) tell(what string, e life.Event) {
 	}
 	o.told = what
 	o.mu.Unlock()
+	if o.Stamps.Closed.Get() == 0 {
+		o.t.Errorf("%s is called before Stamps.Closed is set", what)
+	}
 	o.apply(e, link.CloseFrame{})
 }
 
