@@ -14,7 +14,7 @@ type Phase uint8
 const (
 	Opening Phase = iota // OnConnect has not returned yet; nothing is read
 	Open                 // messages go to OnMessage
-	Broken               // nothing can be written; what arrives is dropped, and read only for how the peer ended
+	Broken               // a callback found that the connection ends; what arrives is dropped, and read only for how the peer ended
 	Failing              // it is decided why the connection ends; OnError runs, then the close frame is queued
 	Closing              // the close frame is queued; what arrives is dropped, except the peer's close frame
 	Cut                  // the transport is being closed
@@ -242,6 +242,8 @@ func (s State) failed(e Event) (State, Do) {
 		return s, Report // too late to be why the connection ends, but not lost
 	case e == Lose && s.Phase() == Closing && s&sent != 0:
 		return s, HalfClose
+	case e == Expire && s.Phase() == Broken && s&mute == 0: // the callback's error came of that
+		return s.decide()
 	case ends:
 		return s, 0
 	case e == Expire, e != Fail && s.Call() != None: // OnError has to wait until the callback has returned

@@ -70,9 +70,12 @@ Expire: the peer broke a limit, as somebody found who may not call OnError
   open/running mute             cut/running               decide, end context, kill
   open/last                     closing/running           decide, frame
   open/last mute                cut/running               decide, end context, kill
-  broken/none                   broken/none
-  broken/running                broken/running
-  broken/last                   broken/last
+  broken/none                   closing/none              decide, frame
+  broken/none mute              broken/none
+  broken/running                closing/running           decide, frame
+  broken/running mute           broken/running
+  broken/last                   closing/running           decide, frame
+  broken/last mute              broken/last
   failing/running               failing/running
   closing/none                  closing/none
   closing/running               closing/running

@@ -30,8 +30,10 @@ func (m *model) isReason(e life.Event) bool {
 	switch e {
 	case life.Close, life.CutOff, life.Starve, life.Fail, life.PeerClose, life.EndOfStream, life.ReadFailed, life.TransportEnded:
 		return true
-	case life.Violate, life.Lose, life.Expire:
+	case life.Violate, life.Lose:
 		return !m.gaveUp
+	case life.Expire:
+		return !m.gaveUp || !m.mute // the callback may have found what the limit had led to
 	case life.Drain:
 		return m.cast.call == idle
 	case life.Accept, life.Return:
