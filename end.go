@@ -133,7 +133,7 @@ func (c *Conn) broke(v *link.Violation) {
 	}
 	defer func() {
 		if v.Closes {
-			c.apply(life.PeerClose, CloseInfo{})
+			c.apply(life.PeerClose, info) // info is of use to a broken connection, which the violation did not end
 		}
 	}()
 	c.violated(e, info)
