@@ -289,7 +289,7 @@ func (s State) peerEnded(e Event) (State, Do) {
 		}
 		return s, 0
 	case e == EndOfStream && s.Phase() == Closing && s&(sent|mute) == 0:
-		return s | ended, 0 // the peer may still read our close frame
+		return s | ended, EndContext // the peer may still read our close frame
 	case e != PeerClose:
 		return s.kill(Kill)
 	}

@@ -174,7 +174,7 @@ PeerClose: the peer's close frame was read
 EndOfStream: the peer has ended its sending direction
   open/none                     cut/none                  decide, end context, kill
   broken/none                   cut/none                  decide, end context, kill
-  closing/none                  closing/none +ended
+  closing/none                  closing/none +ended       end context
   closing/none sent             cut/none                  end context, kill
   closing/none mute             cut/none                  end context, kill
   cut/none                      cut/none

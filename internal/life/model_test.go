@@ -58,7 +58,7 @@ func (m *model) tell(e life.Event) life.Do {
 		do = life.CountIn
 	case life.Fail:
 		do = life.Report // whoever has ended the connection
-	case life.PeerClose, life.Hangup, life.Overdue:
+	case life.PeerClose, life.EndOfStream, life.Hangup, life.Overdue:
 		do = life.EndContext
 	case life.TransportEnded:
 		do = m.over()

@@ -37,3 +37,32 @@ func TestMalformedCloseFrameAfterACallbackGaveUp(t *testing.T) {
 		}
 	})
 }
+
+// TestFinWhileTheCloseFrameWaits has a peer end its sending direction while our close frame waits after data that it does not read.
+// Its connection goes on, so that it may read the close frame, but its context ends.
+func TestFinWhileTheCloseFrameWaits(t *testing.T) {
+	t.Parallel()
+	kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := kit.Observed(hail.Handler{})
+		s := &hail.Server{Handler: h, Options: hail.Options{Logger: kit.Quiet}}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(64<<10))...)
+		c := kit.Await(t, "OnConnect", e.Conns, kit.Ample)
+		p.Stall()
+		for c.TrySend(hail.Binary(kit.Noise(100_000))) == nil {
+		}
+		if err := c.Close(4000, "bye"); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		start := time.Now()
+		p.CloseWrite()
+		kit.Await(t, "the context's end", c.Context().Done(), kit.Ample)
+		if took := time.Since(start); took > 5*time.Second { // WriteTimeout is 10 s
+			t.Errorf("the context ended after %v, want at once", took)
+		}
+		p.Resume()
+		if got := p.WaitClose(); got.Code != 4000 {
+			t.Errorf("close frame: got %v, want 4000", got)
+		}
+		kit.CheckClosed(t, kit.Await(t, "OnClose", e.Closed, kit.Ample), 4000, hail.CauseClosed, false)
+	})
+}
