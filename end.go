@@ -49,6 +49,9 @@ func (c *Conn) apply(e life.Event, why CloseInfo) life.Do {
 	if c.ending != nil {
 		why = c.ending.info
 	}
+	if state.Phase() >= life.Cut {
+		why.settle(state)
+	}
 	c.mu.Unlock()
 	c.act(do, why)
 	return do
@@ -247,8 +250,13 @@ func (c *Conn) forget(info CloseInfo) {
 
 // conclude completes what OnClose is told.
 func (e *ending) conclude(s life.State, lost int) {
-	if !s.Sent() && !s.Received() {
-		e.info.Code, e.info.Reason = StatusAbnormalClosure, ""
-	}
+	e.info.settle(s)
 	e.info.Err = s.Conclude(e.info.Err, e.trouble, lost)
+}
+
+// settle sets the code of a connection that is cut in that state.
+func (i *CloseInfo) settle(s life.State) {
+	if !s.Sent() && !s.Received() {
+		i.Code, i.Reason = StatusAbnormalClosure, ""
+	}
 }

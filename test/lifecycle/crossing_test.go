@@ -3,6 +3,8 @@ package lifecycle_test
 // Ends of a connection that cross each other.
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,5 +66,29 @@ func TestFinWhileTheCloseFrameWaits(t *testing.T) {
 			t.Errorf("close frame: got %v, want 4000", got)
 		}
 		kit.CheckClosed(t, kit.Await(t, "OnClose", e.Closed, kit.Ample), 4000, hail.CauseClosed, false)
+	})
+}
+
+// TestContextsCauseHasNoCodeThatWasNotSent has a connection cut while its close frame waits.
+func TestContextsCauseHasNoCodeThatWasNotSent(t *testing.T) {
+	t.Parallel()
+	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
+		h, e := kit.Observed(hail.Handler{})
+		s := &hail.Server{Handler: h, Options: kit.NoPings(hail.Options{WriteTimeout: time.Second})}
+		p := hailtest.Dial(t, s, "/", append(opts, hailtest.BufferSize(64<<10))...)
+		c := kit.Await(t, "OnConnect", e.Conns, kit.Ample)
+		ctx := c.Context()
+		p.Stall()
+		for c.TrySend(hail.Binary(kit.Noise(100_000))) == nil {
+		}
+		if err := c.Close(4000, "bye"); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		<-ctx.Done()
+		var told hail.CloseError
+		if errors.As(context.Cause(ctx), &told); told.Code != hail.StatusAbnormalClosure || told.Reason != "" {
+			t.Errorf("the context's cause: got %v, want 1006", context.Cause(ctx))
+		}
+		kit.CheckClosed(t, kit.Await(t, "OnClose", e.Closed, kit.Ample), hail.StatusAbnormalClosure, hail.CauseClosed, false)
 	})
 }
