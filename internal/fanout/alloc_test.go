@@ -2,7 +2,7 @@
 
 package fanout_test
 
-// Allocations a message. Under the race detector pools forget on purpose, so these run without it.
+// Allocations a message. Under the race detector pools drop objects on purpose, so these tests run without it.
 
 import (
 	"sync/atomic"
@@ -27,16 +27,16 @@ func TestAllocationsAMessage(t *testing.T) {
 			}
 		}))
 	}
-	turn := func() {
+	publishOnce := func() {
 		left.Store(subscribers)
 		h.Publish("room", text, message, 0)
 		<-done
 	}
-	turn() // fills the pools
-	// A garbage collection may empty a pool, hence the least of some runs.
-	got := testing.AllocsPerRun(200, turn)
+	publishOnce() // fills the pools
+	// A garbage collection may empty a pool, so the least of some runs counts.
+	got := testing.AllocsPerRun(200, publishOnce)
 	for range 4 {
-		got = min(got, testing.AllocsPerRun(200, turn))
+		got = min(got, testing.AllocsPerRun(200, publishOnce))
 	}
 	if got > 2 {
 		t.Errorf("got %v allocations for a message to %d subscribers, want 2: a chunk and a worker", got, subscribers)

@@ -1,6 +1,6 @@
 package fanout_test
 
-// Who falls off the log.
+// Subscribers that fall off the log.
 
 import (
 	"errors"
@@ -33,15 +33,15 @@ func TestBehind(t *testing.T) {
 					publish(t, h, "room", 0, "x")
 				}
 				synctest.Wait()
-				if cursor.Lost() {
-					t.Fatalf("lost with %d messages, which the log has", c.keeps)
+				if cursor.Fallen() {
+					t.Fatalf("fallen off with %d messages, which the log has", c.keeps)
 				}
 				publish(t, h, "room", 0, "x")
 				synctest.Wait()
-				if !cursor.Lost() {
-					t.Fatalf("not lost with %d messages", c.keeps+1)
+				if !cursor.Fallen() {
+					t.Fatalf("not fallen off with %d messages", c.keeps+1)
 				}
-				slow.take(cursor)
+				slow.read(cursor)
 				want := fanout.BehindError{Topic: "room", Messages: c.keeps + 1, Bound: c.bound}
 				if slow.behind == nil || *slow.behind != want {
 					t.Errorf("got %v, want %v", slow.behind, &want)
@@ -56,8 +56,8 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-// fall returns a cursor that has peeked so many messages of six, and fallen off. The log has the last of
-// them, for another one that is as slow.
+// fall returns a cursor that has peeked so many messages of six and has fallen off. The log has the last of them, for
+// another cursor that is as slow.
 func fall(t *testing.T, h *fanout.Hub, peeked int) (c *fanout.Cursor, p []byte) {
 	c = h.Subscribe("a", 0, false, &peer{stalled: true})
 	all := []string{"0", "1", "2", "3", "4", "5"}
@@ -71,34 +71,34 @@ func fall(t *testing.T, h *fanout.Hub, peeked int) (c *fanout.Cursor, p []byte) 
 	t.Cleanup(h.Subscribe("a", 0, false, &peer{stalled: true}).Drop)
 	publish(t, h, "a", 0, all[other:]...)
 	synctest.Wait()
-	if !c.Lost() || c.Pending() != 6 {
-		t.Fatalf("lost %v with %d messages to take, want true with 6", c.Lost(), c.Pending())
+	if !c.Fallen() || c.Pending() != 6 {
+		t.Fatalf("fallen %v with %d unread messages, want true with 6", c.Fallen(), c.Pending())
 	}
 	return c, p
 }
 
-// TestSkipWhenLost has a cursor fall off the log while what it has peeked is being written.
-func TestSkipWhenLost(t *testing.T) {
+// TestSkipWhenFallen has a cursor fall off the log while the frames that it has peeked are being written.
+func TestSkipWhenFallen(t *testing.T) {
 	t.Parallel()
 	cfg := fanout.Config{MaxMessages: 4}
-	t.Run("what was written is not lost", func(t *testing.T) {
+	t.Run("written messages do not count as unread", func(t *testing.T) {
 		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
 			c, p := fall(t, h, 1)
 			c.Skip(len(p))
 			_, err := c.Peek(math.MaxUint64)
 			var behind *fanout.BehindError
 			if !errors.As(err, &behind) || behind.Messages != 5 || c.Pending() != 5 {
-				t.Errorf("got %v and %d messages to take, want 5 messages behind", err, c.Pending())
+				t.Errorf("got %v and %d unread messages, want 5 messages behind", err, c.Pending())
 			}
 		})
 	})
-	t.Run("nothing is lost where all was written that the log has dropped", func(t *testing.T) {
+	t.Run("a cursor has not fallen off if all that the log has dropped was written", func(t *testing.T) {
 		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
 			c, p := fall(t, h, 3)
 			c.Skip(len(p))
 			p, err := c.Peek(math.MaxUint64)
 			got, _, _ := decode(p)
-			if want := []string{"3", "4", "5"}; err != nil || !slices.Equal(got, want) || c.Lost() {
+			if want := []string{"3", "4", "5"}; err != nil || !slices.Equal(got, want) || c.Fallen() {
 				t.Errorf("got %q, %v, want %q", got, err, want)
 			}
 		})
@@ -111,8 +111,8 @@ func TestSkipWhenLost(t *testing.T) {
 			c.End()
 			publish(t, h, "a", 0, "2", "3", "4", "5")
 			synctest.Wait()
-			if c.Skip(len(p)); c.Lost() || !c.Drained() {
-				t.Errorf("lost %v, drained %v, want a cursor that is drained", c.Lost(), c.Drained())
+			if c.Skip(len(p)); c.Fallen() || !c.Drained() {
+				t.Errorf("fallen %v, drained %v, want a cursor that is drained", c.Fallen(), c.Drained())
 			}
 			wantStats(t, h, 0, 0, 0)
 		})

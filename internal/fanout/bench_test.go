@@ -11,14 +11,14 @@ import (
 	"example.com/hail/internal/fanout"
 )
 
-// drain takes everything at once.
-type drain struct {
+// reader is a target that reads everything at once.
+type reader struct {
 	mu    sync.Mutex
 	peeks int
 	bytes int
 }
 
-func (d *drain) Wake(c *fanout.Cursor) {
+func (d *reader) Wake(c *fanout.Cursor) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
@@ -43,7 +43,7 @@ func newHub(b *testing.B, cfg fanout.Config) *fanout.Hub {
 	return h
 }
 
-// BenchmarkPublish publishes to one of many topics, or to each of them in turn. Each has a subscriber that takes
+// BenchmarkPublish publishes to one of many topics, or to each of them in turn. Each has a subscriber that reads
 // everything.
 func BenchmarkPublish(b *testing.B) {
 	for _, topics := range []int{10, 100_000} {
@@ -51,7 +51,7 @@ func BenchmarkPublish(b *testing.B) {
 		names := make([]string, topics)
 		for i := range names {
 			names[i] = fmt.Sprint("topic-", i)
-			h.Subscribe(names[i], 1, false, new(drain))
+			h.Subscribe(names[i], 1, false, new(reader))
 		}
 		for _, used := range []int{1, topics} {
 			b.Run(fmt.Sprint(used, "of", topics), func(b *testing.B) {
@@ -70,11 +70,11 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishNobody publishes to one of many topics, but nobody subscribes to that.
+// BenchmarkPublishNobody publishes to a topic without subscribers, beside many others.
 func BenchmarkPublishNobody(b *testing.B) {
 	h := newHub(b, fanout.Config{})
 	for i := range 1000 {
-		h.Subscribe(fmt.Sprint("topic-", i), 1, false, new(drain))
+		h.Subscribe(fmt.Sprint("topic-", i), 1, false, new(reader))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -89,15 +89,15 @@ func BenchmarkPublishParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		name := fmt.Sprint("topic-", next.Add(1))
-		h.Subscribe(name, 1, false, new(drain))
+		h.Subscribe(name, 1, false, new(reader))
 		for pb.Next() {
 			h.Publish(name, text, message, 0)
 		}
 	})
 }
 
-// BenchmarkBurst publishes 500 messages to 1000 subscribers and waits until they have all of them.
-// peeks/sub is how often each took something, which is a write.
+// BenchmarkBurst publishes 500 messages to 1000 subscribers and waits until they have all of them. peeks/sub is how often
+// each read something, which stands for a write.
 func BenchmarkBurst(b *testing.B) {
 	const messages, subscribers = 500, 1000
 	h := newHub(b, fanout.Config{MaxBytes: 1 << 20})
@@ -126,15 +126,15 @@ func BenchmarkBurst(b *testing.B) {
 	b.ReportMetric(float64(peeks)/float64(b.N)/subscribers, "peeks/sub")
 }
 
-// countdown is a drain that says when it has had all.
+// countdown is a reader that says when it has read everything.
 type countdown struct {
-	drain
+	reader
 	want int
 	left *sync.WaitGroup
 }
 
 func (c *countdown) Wake(cursor *fanout.Cursor) {
-	c.drain.Wake(cursor)
+	c.reader.Wake(cursor)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bytes == c.want {
@@ -143,7 +143,7 @@ func (c *countdown) Wake(cursor *fanout.Cursor) {
 	}
 }
 
-// BenchmarkMemory reports what a subscription takes, with three for each topic.
+// BenchmarkMemory reports the memory of a subscription, with three for each topic.
 func BenchmarkMemory(b *testing.B) {
 	const topics, each = 100_000, 3
 	for b.Loop() {
@@ -175,14 +175,14 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// counted is a drain that counts wakes down.
+// counted is a reader that counts its wakes.
 type counted struct {
-	drain
+	reader
 	left sync.WaitGroup
 }
 
 func (c *counted) Wake(cursor *fanout.Cursor) {
-	c.drain.Wake(cursor)
+	c.reader.Wake(cursor)
 	c.left.Done()
 }
 

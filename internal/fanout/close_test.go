@@ -1,6 +1,6 @@
 package fanout_test
 
-// The hub's end.
+// Closing a hub.
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 func TestClose(t *testing.T) {
 	t.Parallel()
 
-	t.Run("waits for who is being woken", func(t *testing.T) {
+	t.Run("waits for the subscribers that are being woken", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			release, closed := make(chan struct{}), make(chan struct{})
 			var wakes atomic.Int32
@@ -44,7 +44,7 @@ func TestClose(t *testing.T) {
 			close(release)
 			<-closed
 			if got := wakes.Load(); got == 0 || int(got) == all {
-				t.Errorf("%d of %d woken, want those whose turn it was", got, all)
+				t.Errorf("%d of %d woken, want only those that were being woken", got, all)
 			}
 			for i := range 10 {
 				h.Publish(fmt.Sprint(i), text, nil, 0)
@@ -54,13 +54,13 @@ func TestClose(t *testing.T) {
 		})
 	})
 
-	t.Run("leaves cursors what they have", func(t *testing.T) {
+	t.Run("leaves cursors their unread messages", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			a := peer{stalled: true}
 			c := h.Subscribe("room", 0, false, &a)
 			publish(t, h, "room", 0, "one")
 			h.Close()
-			a.take(c)
+			a.read(c)
 			a.check(t, "one")
 			c.End()
 			wantStats(t, h, 0, 0, 0)

@@ -1,6 +1,6 @@
 package fanout
 
-// Subscriptions.
+// Subscriptions: cursors in the logs of topics.
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// Bound is what limits a topic's log.
+// Bound is a limit on a topic's log.
 type Bound uint8
 
 const (
@@ -24,12 +24,12 @@ func (b Bound) String() string {
 	return "TopicBytes"
 }
 
-// BehindError says that a subscriber has fallen off a topic's log.
+// BehindError says that a subscriber has fallen off a topic's log: the log has dropped a message that it has not read.
 type BehindError struct {
 	Topic    string
-	All      bool  // it is no topic, but all that is broadcast
-	Messages int   // how many were published since those it took, its own among them
-	Bound    Bound // of the log
+	All      bool  // the log is that of the broadcasts, which has no topic
+	Messages int   // how many were published since the last that it read, including its own
+	Bound    Bound // the limit that made the log drop messages
 }
 
 func (e *BehindError) Error() string {
@@ -41,34 +41,35 @@ func (e *BehindError) Error() string {
 }
 
 // Cursor is a subscription: a place in a topic's log. Its owner calls one method at a time.
+//
+// A message is unread until Skip has moved the cursor past it.
 type Cursor struct {
 	topic   *topic
 	target  Target
 	id      uint64
 	deflate bool
 
-	// Guarded by the topic's mu, but for reading next.
-	ended bool
-	lost  bool
-	gone  bool          // out of the topic's cursors
-	at    int32         // where it is in them
-	next  atomic.Uint64 // the index of the message to take
-	end   uint64        // where an ended one ends
-	held  *chunk        // what Peek gave is from there
+	// Guarded by the topic's mu. next may be read without it.
+	ended    bool
+	fallen   bool          // off the log
+	gone     bool          // removed from the topic's cursors
+	at       int32         // its place among them
+	next     atomic.Uint64 // the index of the next message to read
+	endIndex uint64        // the index after the last message, once it has ended
+	peeked   *chunk        // the chunk that holds the frames of the last Peek
 }
 
-// Subscribe returns a cursor for what is published from now on, but for messages whose sender is id; 0 is
-// nobody's. With deflate it takes those that were compressed as such. The target is woken when there is
-// something.
+// Subscribe returns a cursor for the messages that are published from now on, except those whose sender is id. No
+// message has the sender 0. With deflate the cursor reads compressed messages as compressed frames. The target is woken
+// when there is something to read.
 func (h *Hub) Subscribe(name string, id uint64, deflate bool, target Target) *Cursor {
 	c := &Cursor{target: target, id: id, deflate: deflate}
 	h.subscribe(name, c, (*topic).next)
 	return c
 }
 
-// SubscribeSince does what [Hub.Subscribe] does, but starts with what the topic still has of the messages
-// with numbers larger than seq. complete reports whether that is all there were. The target is not
-// woken for them.
+// SubscribeSince is [Hub.Subscribe], but the cursor starts with the messages after number seq that the topic still has.
+// complete reports whether none of those is missing. The target is not woken for them.
 func (h *Hub) SubscribeSince(name string, seq, id uint64, deflate bool, target Target) (c *Cursor, complete bool) {
 	c = &Cursor{target: target, id: id, deflate: deflate}
 	h.subscribe(name, c, func(t *topic) (from uint64) {
@@ -78,7 +79,7 @@ func (h *Hub) SubscribeSince(name string, seq, id uint64, deflate bool, target T
 	return c, complete
 }
 
-// SubscribeAll returns a cursor for what is broadcast from now on.
+// SubscribeAll returns a cursor for the messages that are broadcast from now on.
 func (h *Hub) SubscribeAll(deflate bool, target Target) *Cursor {
 	c := &Cursor{topic: h.all, target: target, deflate: deflate}
 	t := h.all
@@ -89,7 +90,7 @@ func (h *Hub) SubscribeAll(deflate bool, target Target) *Cursor {
 	return c
 }
 
-// subscribe puts c where start says.
+// subscribe adds c to the topic, at the index that start returns.
 func (h *Hub) subscribe(name string, c *Cursor, start func(*topic) uint64) {
 	for {
 		t := h.open(name)
@@ -106,23 +107,23 @@ func (h *Hub) subscribe(name string, c *Cursor, start func(*topic) uint64) {
 	}
 }
 
-// limitLocked returns the index at which nothing is left to take.
+// limitLocked returns the index after the last message that the cursor may read.
 func (c *Cursor) limitLocked() uint64 {
 	if c.ended {
-		return c.end
+		return c.endIndex
 	}
 	return c.topic.next()
 }
 
-// caughtUp reports, without a lock, that there is nothing to take. See head of topic.
+// caughtUp reports, without a lock, whether nothing is unread. See head of topic.
 func (c *Cursor) caughtUp() bool { return c.next.Load()<<1 == c.topic.head.Load() }
 
-// Peek returns what to write next: whole frames, of messages with numbers up to upto, nil where there are
-// none. It returns what lies together, so there may be more behind it. The bytes never change, and may be
-// used for as long as they are needed; but what the log drops stays in memory as long. Until they are
-// skipped they count as not taken.
+// Peek returns whole frames to write next, of unread messages with numbers up to upto, nil if there are none. It returns
+// the frames that lie together in memory, so more may follow. They stay unread until Skip.
 //
-// A *[BehindError] says that the next message is not in the log any more. Peek(0), which returns no frames, tells that too.
+// The bytes never change and may be kept. While they are kept, their memory stays in use, even if the log drops them.
+//
+// A *[BehindError] says that the log has dropped the next message. Peek(0) returns no frames, but this error too.
 func (c *Cursor) Peek(upto uint64) (p []byte, err error) {
 	if c.caughtUp() {
 		return nil, nil
@@ -133,7 +134,7 @@ func (c *Cursor) Peek(upto uint64) (p []byte, err error) {
 	if c.gone {
 		return nil, nil
 	}
-	if t.loseLocked(c) {
+	if t.noteFallenLocked(c) {
 		return nil, &BehindError{t.name, t == t.hub.all, int(t.next() - c.next.Load()), t.bound}
 	}
 	t.passOwnLocked(c)
@@ -145,14 +146,14 @@ func (c *Cursor) Peek(upto uint64) (p []byte, err error) {
 	if i == j {
 		return nil, nil
 	}
-	c.held = ch
-	b, z := ch.stream(c.deflate)
+	c.peeked = ch
+	b, z := ch.frames(c.deflate)
 	from, to := ch.offset(i, z), ch.offset(j, z)
 	return b[from:to:to], nil
 }
 
-// run returns where, at the latest at limit, the messages from i on end that are not the id's and have
-// numbers up to upto.
+// run returns the end of the run of messages from i on that are not sent by id and have numbers up to upto. It is at
+// most limit.
 func (ch *chunk) run(i, limit int, id, upto uint64) int {
 	if ch.entries[limit-1].seq > upto {
 		limit = i + sort.Search(limit-i, func(n int) bool { return ch.entries[i+n].seq > upto })
@@ -165,9 +166,9 @@ func (ch *chunk) run(i, limit int, id, upto uint64) int {
 	return i
 }
 
-// Skip moves past the frames of which a part is in the first n bytes of what Peek returned last, and returns
-// where the last of them ends: what lies between is the rest of a frame that has to follow. Peek
-// has to have returned at least n bytes since the last Skip.
+// Skip moves past the first n bytes that the last Peek returned, to the end of a frame, and returns where that frame
+// ends. If end is larger than n, a frame was written in part, and the bytes from n to end have to follow. Peek must have
+// returned at least n bytes since the last Skip.
 func (c *Cursor) Skip(n int) (end int) {
 	if n == 0 {
 		return 0
@@ -175,10 +176,10 @@ func (c *Cursor) Skip(n int) (end int) {
 	t := c.topic
 	t.mu.Lock()
 	defer t.unlock()
-	ch := c.held
-	c.held = nil
+	ch := c.peeked
+	c.peeked = nil
 	i := int(c.next.Load() - ch.base)
-	_, z := ch.stream(c.deflate)
+	_, z := ch.frames(c.deflate)
 	start := ch.offset(i, z)
 	j := i + 1 + sort.Search(len(ch.entries)-i, func(k int) bool { return ch.offset(i+k+1, z) >= start+n })
 	if !c.gone {
@@ -187,7 +188,7 @@ func (c *Cursor) Skip(n int) (end int) {
 	return ch.offset(j, z) - start
 }
 
-// Pending returns how many messages there are to take, those that the log has dropped among them.
+// Pending returns how many messages are unread, including those that the log has dropped.
 func (c *Cursor) Pending() int {
 	if c.caughtUp() {
 		return 0
@@ -211,8 +212,8 @@ func (c *Cursor) Pending() int {
 	return n
 }
 
-// End unsubscribes: what is published from now on is not the cursor's, but what was before can
-// still be taken. The target is woken for that as before. Whoever does not want it drops the cursor.
+// End unsubscribes: the cursor does not read what is published from now on. It can still read what was published before,
+// and the target is woken for that. To give that up too, call Drop.
 func (c *Cursor) End() {
 	t := c.topic
 	t.mu.Lock()
@@ -221,15 +222,15 @@ func (c *Cursor) End() {
 		return
 	}
 	t.endLocked(c)
-	if !t.loseLocked(c) {
+	if !t.noteFallenLocked(c) {
 		t.passOwnLocked(c)
 	}
-	if !c.gone && c.next.Load() == c.end {
+	if !c.gone && c.next.Load() == c.endIndex {
 		t.removeLocked(c)
 	}
 }
 
-// Drained reports whether the cursor has ended and has nothing left to take, or was dropped.
+// Drained reports whether the cursor has ended and nothing is unread, or it was dropped.
 func (c *Cursor) Drained() bool {
 	t := c.topic
 	t.mu.Lock()
@@ -237,7 +238,7 @@ func (c *Cursor) Drained() bool {
 	return c.gone
 }
 
-// Drop gives the cursor up, with what it has not taken.
+// Drop ends the cursor and gives up its unread messages.
 func (c *Cursor) Drop() {
 	t := c.topic
 	t.mu.Lock()

@@ -1,6 +1,6 @@
 package fanout_test
 
-// What a subscription has to take, and how it ends.
+// What a subscription reads, and how it ends.
 
 import (
 	"math"
@@ -55,30 +55,30 @@ func TestPeek(t *testing.T) {
 
 func TestPeekThatIsBeingWritten(t *testing.T) {
 	t.Parallel()
-	t.Run("counts as not taken until it is skipped", func(t *testing.T) {
+	t.Run("is unread until it is skipped", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
 			a := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &a)
 			publish(t, h, "room", 0, "one", "two")
 			b, _ := c.Peek(math.MaxUint64)
 			publish(t, h, "room", 0, "three")
-			if !c.Lost() {
-				t.Error("not lost while the first message is dropped and not skipped")
+			if !c.Fallen() {
+				t.Error("not fallen off while the first message is dropped and not skipped")
 			}
 			if got := c.Skip(len(b) - 1); got != len(b) {
 				t.Errorf("Skip(%d) = %d, want the second frame's end at %d", len(b)-1, got, len(b))
 			}
-			a.take(c)
+			a.read(c)
 			a.check(t)
 			if a.behind == nil {
-				t.Error("Peek gives no error")
+				t.Error("Peek returned no error, want a BehindError")
 			}
 			c.Drop()
 			wantStats(t, h, 0, 0, 0)
 		})
 	})
 
-	t.Run("gives bytes that stay", func(t *testing.T) {
+	t.Run("returns bytes that do not change", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
 			a := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &a)
@@ -97,8 +97,8 @@ func TestPeekThatIsBeingWritten(t *testing.T) {
 	})
 }
 
-// TestOrder reads the latest number and then has to find all messages up to it, while others publish. With one
-// topic numbers are dense, which says how many that are.
+// TestOrder reads the latest number, and then has to find all messages up to it, while others publish. With one topic the
+// numbers have no gaps, so they say how many messages that are.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	h := fanout.New(fanout.Config{})
@@ -117,7 +117,7 @@ func TestOrder(t *testing.T) {
 					got += uint64(len(p)) / 2
 				}
 				if got != upto-start {
-					t.Errorf("got %d messages of %d", got, upto-start)
+					t.Errorf("got %d messages, want %d", got, upto-start)
 					return
 				}
 			}
@@ -138,7 +138,7 @@ func TestOrder(t *testing.T) {
 
 func TestEnd(t *testing.T) {
 	t.Parallel()
-	t.Run("leaves what was before", func(t *testing.T) {
+	t.Run("leaves messages that were published before", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			a := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &a)
@@ -146,18 +146,18 @@ func TestEnd(t *testing.T) {
 			c.End()
 			publish(t, h, "room", 0, "three")
 			if c.Drained() {
-				t.Error("drained with two messages to take")
+				t.Error("drained with two unread messages")
 			}
-			a.take(c)
+			a.read(c)
 			a.check(t, "one", "two")
 			if !c.Drained() {
-				t.Error("not drained with nothing to take")
+				t.Error("not drained with nothing unread")
 			}
 			wantStats(t, h, 0, 0, 0)
 		})
 	})
 
-	t.Run("leaves nothing of its own", func(t *testing.T) {
+	t.Run("leaves no messages of its own", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			a := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &a)
@@ -170,7 +170,7 @@ func TestEnd(t *testing.T) {
 		})
 	})
 
-	t.Run("is wanted at once where nothing waits", func(t *testing.T) {
+	t.Run("drains at once if nothing is unread", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var a, b peer
 			c := h.Subscribe("room", 1, false, &a)
@@ -192,7 +192,7 @@ func TestEnd(t *testing.T) {
 
 func TestDrop(t *testing.T) {
 	t.Parallel()
-	t.Run("by Drop gives up what was before", func(t *testing.T) {
+	t.Run("gives up unread messages", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			a := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &a)
@@ -201,13 +201,13 @@ func TestDrop(t *testing.T) {
 			c.Drop()
 			wantStats(t, h, 0, 0, 0)
 			if got := c.Skip(1); got != 5 {
-				t.Errorf("Skip(1) = %d behind Drop, want the frame's 5", got)
+				t.Errorf("Skip(1) = %d after Drop, want the frame's 5", got)
 			}
 			if got, err := c.Peek(math.MaxUint64); got != nil || err != nil || len(b) != 10 {
 				t.Errorf("Peek: %q, %v, before %q", got, err, b)
 			}
-			if c.Pending() != 0 || c.Lost() || !c.Drained() {
-				t.Errorf("pending %d, lost %v, drained %v", c.Pending(), c.Lost(), c.Drained())
+			if c.Pending() != 0 || c.Fallen() || !c.Drained() {
+				t.Errorf("pending %d, fallen %v, drained %v, want 0, false, true", c.Pending(), c.Fallen(), c.Drained())
 			}
 		})
 	})

@@ -1,6 +1,6 @@
 package fanout
 
-// Compressing, once a message.
+// Compression. Each message is compressed once for all its subscribers.
 
 import (
 	"sync"
@@ -8,13 +8,13 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// Larger buffers are left to the garbage collector.
+// maxPooled is the largest buffer that is put back into the pool. Larger ones are left to the garbage collector.
 const maxPooled = 1 << 20
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// deflate compresses the message where the topic wants that and it becomes shorter. The buffer, if there is
-// one, holds what the message then refers to: the caller puts it back.
+// deflate compresses the message if the topic keeps compressed frames and the message becomes shorter. m.deflated then
+// lies in the returned buffer. The caller puts the buffer back, which may be nil.
 func (h *Hub) deflate(t *topic, m *message) (buf *[]byte) {
 	m.deflated = nil
 	if !h.cfg.Deflate || len(m.payload) < h.cfg.DeflateFrom || !t.keepsDeflated() {
@@ -28,7 +28,7 @@ func (h *Hub) deflate(t *topic, m *message) (buf *[]byte) {
 	return buf
 }
 
-// putBuffer takes a buffer back, which may be nil.
+// putBuffer puts a buffer back into the pool. A nil buffer is allowed.
 func putBuffer(buf *[]byte) {
 	if buf != nil && cap(*buf) <= maxPooled {
 		buffers.Put(buf)

@@ -1,6 +1,6 @@
 package fanout_test
 
-// Compressing, once a message.
+// Compression. Each message is compressed once for all its subscribers.
 
 import (
 	"crypto/rand"
@@ -34,7 +34,7 @@ func TestDeflate(t *testing.T) {
 		})
 	})
 
-	t.Run("costs nothing where nobody wants it any more", func(t *testing.T) {
+	t.Run("costs nothing if nobody wants it any more", func(t *testing.T) {
 		inBubble(t, deflating, func(t *testing.T, h *fanout.Hub) {
 			slow := peer{stalled: true}
 			s := h.Subscribe("room", 1, false, &slow)
@@ -46,7 +46,7 @@ func TestDeflate(t *testing.T) {
 			if got, want := h.Stats().Bytes-both, 2+5+4+len(long); both <= 4+len(long) || got != want {
 				t.Errorf("%d bytes for both, then %d more, want %d", both, got, want)
 			}
-			slow.take(s)
+			slow.read(s)
 			slow.check(t, long, "short", long)
 		})
 	})
@@ -54,7 +54,7 @@ func TestDeflate(t *testing.T) {
 
 func TestDeflateIsLeft(t *testing.T) {
 	t.Parallel()
-	t.Run("is left where it is not shorter", func(t *testing.T) {
+	t.Run("is left out if it is not shorter", func(t *testing.T) {
 		inBubble(t, deflating, func(t *testing.T, h *fanout.Hub) {
 			var a peer
 			h.Subscribe("room", 1, true, &a)
@@ -68,7 +68,7 @@ func TestDeflateIsLeft(t *testing.T) {
 		})
 	})
 
-	t.Run("is left where the log could not hold both", func(t *testing.T) {
+	t.Run("is left out if the log cannot hold both", func(t *testing.T) {
 		cfg := deflating
 		cfg.MaxBytes = len(long) + 10
 		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {

@@ -1,16 +1,16 @@
 package fanout
 
-// What tests see of a hub's inside.
+// The inside of a hub, for tests.
 
 // Stats are a hub's numbers.
 type Stats struct {
 	Topics  int // that have a name
-	Cursors int // those that have ended and not been drained too
-	Chunks  int // pieces of memory that logs consist of
-	Bytes   int // what of them is used
+	Cursors int // including those that have ended and are not drained
+	Chunks  int // of all logs
+	Bytes   int // of them that are used
 }
 
-// Stats counts what the hub holds.
+// Stats counts the topics, cursors and chunks of the hub.
 func (h *Hub) Stats() (s Stats) {
 	count := func(t *topic) (int, bool) {
 		t.mu.Lock()
@@ -33,13 +33,13 @@ func (h *Hub) Stats() (s Stats) {
 // Topic returns the topic's name.
 func (c *Cursor) Topic() string { return c.topic.name }
 
-// Lost reports whether the cursor has fallen off the log.
-func (c *Cursor) Lost() bool {
+// Fallen reports whether the cursor has fallen off the log.
+func (c *Cursor) Fallen() bool {
 	if c.caughtUp() {
 		return false
 	}
 	t := c.topic
 	t.mu.Lock()
 	defer t.unlock()
-	return !c.gone && t.loseLocked(c)
+	return !c.gone && t.noteFallenLocked(c)
 }

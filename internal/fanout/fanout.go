@@ -1,10 +1,10 @@
-// Package fanout keeps topics: each a bounded log of encoded frames, stored once for all its subscribers, of
-// whom each is a cursor in it. It knows no socket: it wakes whoever owns a cursor, and that one takes what
-// is there as fast as it can. Who is so slow that the log's bounds pass its cursor is told.
+// Package fanout keeps topics. A topic is a bounded log of encoded frames, stored once for all subscribers. A subscriber
+// is a cursor in the log. The package knows no socket: it wakes the owner of a cursor, and the owner reads as fast as it
+// can. An owner that is so slow that the log drops messages it has not read gets an error.
 //
-// A lock is taken before those to its right: the owner's, under which a [Target] may call its cursors and its [Subscriber];
-// the Subscriber's; that of a part of the table of topics; the topic's. A Target is called under none of them, so
-// whoever calls [Hub.Publish] holds no lock that Wake takes. The function given to [Hub.PublishSeq] runs under the topic's.
+// Locks are acquired in this order: the owner's, under which a [Target] may call its cursors and its [Subscriber]; the
+// Subscriber's; a shard's of the table of topics; the topic's. Target.Wake is called with none of them held, so a caller
+// of [Hub.Publish] must not hold a lock that Wake acquires. The function given to [Hub.PublishSeq] runs under the topic's.
 package fanout
 
 import (
@@ -20,40 +20,39 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// ErrClosed is returned by what is published after [Hub.Close].
+// ErrClosed is returned if something is published after [Hub.Close].
 var ErrClosed = errors.New("fanout: closed")
 
 // TooLargeError is returned for a message that no topic's log could hold.
 type TooLargeError struct {
-	Bytes int // the message's frame
-	Max   int // [Config.MaxBytes], or what a frame may have at all
+	Bytes int // of the message's frame
+	Max   int // [Config.MaxBytes], or the largest frame that a log can hold
 }
 
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("hail: message of %d bytes is larger than a topic's log of %d (Options.TopicBytes)", e.Bytes, e.Max)
 }
 
-// Config says what the topics of a [Hub] keep.
+// Config says how much the topics of a [Hub] keep.
 type Config struct {
-	// MaxBytes and MaxMessages bound a topic's log: a subscriber falls off when as much is behind its cursor.
-	// MaxBytes counts frames, and those that are kept compressed too twice. 0 is no bound.
+	// MaxBytes and MaxMessages limit a topic's log. A subscriber that has more than that unread falls off the log.
+	// MaxBytes counts frames; a message that is also kept compressed counts with both its frames. 0: no limit.
 	MaxBytes, MaxMessages int
-	// HistoryMessages and HistoryAge say what a topic keeps when every subscriber has read it, or when there
-	// is none. Both have to be above 0, or there is no history.
+	// HistoryMessages and HistoryAge say what a topic keeps after every subscriber has read it, or if it has none. If one
+	// of them is not above 0, there is no history.
 	HistoryMessages int
 	HistoryAge      time.Duration
-	// Deflate says whether subscribers may want compressed frames, and DeflateFrom the payload from which
-	// compressing is tried.
+	// Deflate says whether subscribers may ask for compressed frames. DeflateFrom is the smallest payload that is
+	// compressed.
 	Deflate     bool
 	DeflateFrom int
 }
 
 // Target owns cursors.
 type Target interface {
-	// Wake says that the cursor may have something to take, or has fallen off the log. It is called for each
-	// cursor that is behind after a publish, by goroutines of the hub and by those that publish, without a
-	// lock, never by two at once for one cursor. It does not wait, nor publish. It may still come when
-	// the cursor has just been dropped.
+	// Wake says that the cursor may have something to read, or has fallen off the log. After a publish it is called for
+	// each cursor that has unread messages, by goroutines of the hub and by publishers, with no lock held, never by two
+	// at once for one cursor. It must not wait or publish. It may still be called just after the cursor was dropped.
 	Wake(c *Cursor)
 }
 
@@ -63,36 +62,37 @@ type Hub struct {
 	history  bool
 	maxFrame int
 	maxChunk int
-	help     lead
-	wait     lead
+	helpLead lead
+	waitLead lead
 	start    time.Time
 
-	_     [64]byte // every publisher writes order
-	order atomic.Uint64
-	_     [56]byte
+	// The latest number of a message. Every publisher writes it, so it has a cache line of its own.
+	_       [64]byte
+	lastSeq atomic.Uint64
+	_       [56]byte
 
 	topics topics
-	all    *topic // of broadcasts: it has no name, no history, and is never gone
+	all    *topic // of broadcasts: it has no name and no history, and is never gone
 	queue  queue
 	ages   ages
 
-	closed  atomic.Bool
-	running atomic.Int64 // goroutines that wake subscribers or let history age
-	idle    chan struct{}
-	end     sync.Once // closes idle, when the hub is closed and nobody is running
+	closed    atomic.Bool
+	running   atomic.Int64 // goroutines that wake subscribers or let history age
+	idle      chan struct{}
+	closeIdle sync.Once // closes idle when the hub is closed and no such goroutine runs
 }
 
 const (
-	// What end offsets in a chunk can say, on every system.
+	// The offsets in a chunk can express this much on every system.
 	maxFrame = 1 << 30
-	// Chunks are at the most this part of what a log may hold.
+	// A chunk is at most this fraction of Config.MaxBytes.
 	chunkPart = 4
 )
 
 // New returns a hub without topics.
 //
-// Its numbers start at the time in microseconds: they rise over restarts too, while fewer than a million
-// messages a second are published. They stay below 2^53, which JSON readers keep exactly.
+// Its numbers start at the time in microseconds. So they rise across restarts too, as long as fewer than a million
+// messages a second are published. They stay below 2^53, up to which JSON readers keep integers exact.
 func New(cfg Config) *Hub {
 	cfg.HistoryAge = min(cfg.HistoryAge, math.MaxInt64/2) // it is added to the time
 	h := &Hub{
@@ -100,8 +100,8 @@ func New(cfg Config) *Hub {
 		history:  cfg.HistoryMessages > 0 && cfg.HistoryAge > 0,
 		maxFrame: maxFrame,
 		maxChunk: maxChunk,
-		help:     leadOf(cfg, helpPart),
-		wait:     leadOf(cfg, waitPart),
+		helpLead: leadOf(cfg, helpPart),
+		waitLead: leadOf(cfg, waitPart),
 		start:    time.Now(),
 		idle:     make(chan struct{}),
 	}
@@ -109,35 +109,35 @@ func New(cfg Config) *Hub {
 		h.maxFrame = min(maxFrame, cfg.MaxBytes)
 		h.maxChunk = min(maxChunk, max(minChunk, cfg.MaxBytes/chunkPart))
 	}
-	h.order.Store(uint64(h.start.UnixMicro()))
+	h.lastSeq.Store(uint64(h.start.UnixMicro()))
 	h.topics.init()
 	h.all = &topic{hub: h}
 	h.queue.max = int32(runtime.GOMAXPROCS(0))
 	return h
 }
 
-// now returns the time since the start, which no change of the clock disturbs.
+// now returns the time since the hub's start. It is monotonic.
 func (h *Hub) now() time.Duration { return time.Since(h.start) }
 
-// Order returns the latest number of a message. Whoever takes a cursor's messages after it sees every
-// message that has this number or a smaller one.
-func (h *Hub) Order() uint64 { return h.order.Load() }
+// Order returns the latest number of a message. A cursor that is read after Order has returned has every message with
+// this number or a smaller one.
+func (h *Hub) Order() uint64 { return h.lastSeq.Load() }
 
-// message is what is being published.
+// message is a message that is being published.
 type message struct {
 	first    byte
 	payload  []byte
-	deflated []byte // the payload compressed, nil where it is not
+	deflated []byte // the compressed payload, nil if there is none
 	sender   uint64
 }
 
-// Publish appends a message to the log of the topic of that name, and has its subscribers woken, except those with the
-// sender's id. It returns the message's number. If the topic has neither subscribers nor history, that is all
-// that is left of it. first is the frame's first byte without RSV1. payload is copied.
+// Publish appends a message to the log of the topic of that name and has its subscribers woken, except those with the
+// sender's id. It returns the message's number. If the topic has neither subscribers nor history, the message is dropped,
+// but has a number. first is the frame's first byte without RSV1. payload is copied.
 //
-// It does not wait for what a subscriber does with it. But if those who wake subscribers are so slow that
-// those who keep up might fall off, it helps them, and waits a few milliseconds at the most
-// for what they are at. A *[TooLargeError] or [ErrClosed] says that nothing was published.
+// Publish does not wait for a subscriber to read. But if waking is so slow that subscribers that keep up might fall off
+// the log, the publisher helps to wake them, and waits at most a few milliseconds for the others that do. A
+// *[TooLargeError] or [ErrClosed] says that nothing was published.
 func (h *Hub) Publish(name string, first byte, payload []byte, sender uint64) (seq uint64, err error) {
 	m := message{first: first, payload: payload, sender: sender}
 	if err := h.fits(&m); err != nil {
@@ -155,7 +155,7 @@ func (h *Hub) Publish(name string, first byte, payload []byte, sender uint64) (s
 	return 0, ErrClosed
 }
 
-// Broadcast publishes a message to all who have subscribed with [Hub.SubscribeAll].
+// Broadcast publishes a message to all cursors of [Hub.SubscribeAll].
 func (h *Hub) Broadcast(first byte, payload []byte) error {
 	m := message{first: first, payload: payload}
 	if err := h.fits(&m); err != nil {
@@ -168,9 +168,9 @@ func (h *Hub) Broadcast(first byte, payload []byte) error {
 	return nil
 }
 
-// PublishSeq does what [Hub.Publish] does for a message that carries its own number. f builds it, and is called once, under
-// the topic's lock: it calls nothing of the hub's. If f returns an error or panics, or its message is too large,
-// nothing is published, and nobody gets the number.
+// PublishSeq is [Hub.Publish] for a message that carries its own number. f builds the message. It is called once, under
+// the topic's lock, so it must not call the hub. If f returns an error or panics, or the message is too large, nothing is
+// published and the number is not used again.
 func (h *Hub) PublishSeq(name string, sender uint64, f func(seq uint64) (first byte, payload []byte, err error)) (seq uint64, err error) {
 	m := message{sender: sender}
 	build := func(seq uint64) (err error) {
@@ -191,7 +191,8 @@ func (h *Hub) PublishSeq(name string, sender uint64, f func(seq uint64) (first b
 	return 0, ErrClosed
 }
 
-// place returns the topic that a message goes to; nil, and the message's number, if nobody gets it.
+// place returns the topic that a message is appended to. If nobody would read the message, the topic is nil and seq is
+// the message's number.
 func (h *Hub) place(name string) (t *topic, seq uint64) {
 	if h.history {
 		return h.open(name), 0
@@ -199,7 +200,7 @@ func (h *Hub) place(name string) (t *topic, seq uint64) {
 	return h.findOr(name)
 }
 
-// fits says whether a message is too large for any topic.
+// fits returns an error if a message is too large for any topic.
 func (h *Hub) fits(m *message) error {
 	if size := wire.FrameSize(len(m.payload)); size > h.maxFrame {
 		return &TooLargeError{size, h.maxFrame}
@@ -207,7 +208,7 @@ func (h *Hub) fits(m *message) error {
 	return nil
 }
 
-// publish appends m to the topic, unless that is gone.
+// publish appends m to the topic, unless the topic is gone.
 func (t *topic) publish(m *message) (seq uint64, gone bool) {
 	buf := t.hub.deflate(t, m)
 	t.mu.Lock()
@@ -225,10 +226,10 @@ func (t *topic) publish(m *message) (seq uint64, gone bool) {
 	return seq, false
 }
 
-// publishSeq is publish for a message that build makes.
+// publishSeq is publish for a message that build fills in.
 func (t *topic) publishSeq(m *message, build func(seq uint64) error) (seq uint64, gone bool, err error) {
 	var todo todo
-	defer func() { todo.do(t) }() // after it is unlocked
+	defer func() { todo.do(t) }() // after the unlock
 	t.mu.Lock()
 	defer t.unlock()
 	if t.gone.Load() {
@@ -246,21 +247,20 @@ func (t *topic) publishSeq(m *message, build func(seq uint64) error) (seq uint64
 	return seq, false, nil
 }
 
-// Topics yields the topics and how many subscribers each has. It blocks publishers and subscribers
-// only while a small part of the topics is copied.
+// Topics yields each topic and its number of subscribers. It copies the topics a shard at a time, and blocks publishers
+// and subscribers only while it copies one.
 func (h *Hub) Topics() iter.Seq2[string, int] {
 	return func(yield func(string, int) bool) {
 		h.topics.each(func(t *topic) (int, bool) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			heard := t.subs > 0 || t.history && !t.emptyLocked()
-			return int(t.subs), heard
+			listed := t.subs > 0 || t.history && !t.emptyLocked()
+			return int(t.subs), listed
 		}, yield)
 	}
 }
 
-// Close lets nothing more be published, and returns when nobody is being woken any more.
-// Cursors can still be taken from and dropped.
+// Close stops publishing, and returns when nobody is being woken any more. Cursors can still be read and dropped.
 func (h *Hub) Close() {
 	h.closed.Store(true)
 	h.ages.stop()
@@ -268,7 +268,8 @@ func (h *Hub) Close() {
 	<-h.idle
 }
 
-// enter announces a goroutine that wakes subscribers or lets history age: Close waits for its leave.
+// enter counts a goroutine that wakes subscribers or lets history age. Close waits for its leave. It reports false if the
+// hub is closed.
 func (h *Hub) enter() bool {
 	h.running.Add(1)
 	if h.closed.Load() {
@@ -278,15 +279,16 @@ func (h *Hub) enter() bool {
 	return true
 }
 
+// leave undoes enter.
 func (h *Hub) leave() {
 	if h.running.Add(-1) == 0 {
 		h.endIdle()
 	}
 }
 
-// endIdle lets Close return where nobody is running.
+// endIdle lets Close return if no such goroutine runs.
 func (h *Hub) endIdle() {
 	if h.closed.Load() && h.running.Load() == 0 {
-		h.end.Do(func() { close(h.idle) })
+		h.closeIdle.Do(func() { close(h.idle) })
 	}
 }

@@ -1,6 +1,6 @@
 package fanout_test
 
-// What is published, and to whom it goes.
+// Which messages are published, and who gets them.
 
 import (
 	"crypto/rand"
@@ -14,7 +14,7 @@ import (
 	"example.com/hail/internal/fanout"
 )
 
-// inBubble runs f with a hub that is closed behind it. In a bubble synctest.Wait waits until nobody is
+// inBubble runs f with a hub in a bubble, and closes the hub after f. In a bubble synctest.Wait waits until nobody is
 // being woken.
 func inBubble(t *testing.T, cfg fanout.Config, f func(t *testing.T, h *fanout.Hub)) {
 	t.Helper()
@@ -47,7 +47,7 @@ func TestPublish(t *testing.T) {
 		})
 	})
 
-	t.Run("leaves out the sender", func(t *testing.T) {
+	t.Run("does not reach the sender", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var a, b peer
 			h.Subscribe("room", 1, false, &a)
@@ -65,7 +65,7 @@ func TestPublish(t *testing.T) {
 
 func TestPublishNumbers(t *testing.T) {
 	t.Parallel()
-	t.Run("leaves nothing where nobody subscribes", func(t *testing.T) {
+	t.Run("keeps nothing if nobody subscribes", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			before := h.Order()
 			if got := publish(t, h, "room", 0, "one")[0]; got <= before || got != h.Order() {
@@ -94,7 +94,7 @@ func TestPublishNumbers(t *testing.T) {
 
 func TestPublishRefuses(t *testing.T) {
 	t.Parallel()
-	t.Run("refuses what no log could hold", func(t *testing.T) {
+	t.Run("refuses a message that no log can hold", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxBytes: 102}, func(t *testing.T, h *fanout.Hub) {
 			var a peer
 			h.Subscribe("room", 1, false, &a)
@@ -128,8 +128,8 @@ func TestPublishRefuses(t *testing.T) {
 	})
 }
 
-// TestChurn subscribes to a topic and leaves it from several goroutines, so that it often is just gone. What each
-// publishes has to reach it.
+// TestChurn subscribes to a topic and leaves it from several goroutines, so the topic often is just gone. Each goroutine
+// has to get the message that it publishes.
 func TestChurn(t *testing.T) {
 	inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 		var all sync.WaitGroup
@@ -144,7 +144,7 @@ func TestChurn(t *testing.T) {
 						}
 					}))
 					h.Publish("room", text, nil, 0)
-					<-woken // for ever where it is not the room that everybody knows
+					<-woken // blocks for ever if the topic is not the one that everybody finds
 					c.Drop()
 				}
 			})
@@ -155,7 +155,7 @@ func TestChurn(t *testing.T) {
 	})
 }
 
-// TestBroadcast reaches who has subscribed to all, and nobody on a topic, whatever its name.
+// TestBroadcast has a broadcast reach all cursors of SubscribeAll, and no topic's, whatever its name.
 func TestBroadcast(t *testing.T) {
 	inBubble(t, fanout.Config{MaxBytes: 102, MaxMessages: 2}, func(t *testing.T, h *fanout.Hub) {
 		var a, named peer
@@ -169,7 +169,7 @@ func TestBroadcast(t *testing.T) {
 		synctest.Wait()
 		a.check(t, "one", "two", "three")
 		named.check(t, "named")
-		slow.take(c)
+		slow.read(c)
 		if want := (fanout.BehindError{All: true, Messages: 3, Bound: fanout.Messages}); slow.behind == nil || *slow.behind != want {
 			t.Errorf("got %v, want %v", slow.behind, &want)
 		}
@@ -195,7 +195,7 @@ func TestTopics(t *testing.T) {
 			t.Errorf("%d subscribers after End, want 1", got)
 		}
 		for range h.Topics() {
-			for range 200 { // with new topics in each part that the hub may hold
+			for range 200 { // with new topics in each shard that the hub may have locked
 				h.Subscribe(rand.Text(), 1, false, &a).Drop()
 			}
 			break
@@ -212,7 +212,7 @@ func TestLargeMessages(t *testing.T) {
 			all = append(all, strings.Repeat(string(rune('a'+i)), size))
 		}
 		publish(t, h, "room", 0, all...)
-		a.take(c)
+		a.read(c)
 		a.check(t, all...)
 	})
 }

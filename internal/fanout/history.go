@@ -1,6 +1,6 @@
 package fanout
 
-// History: what is kept that everyone has read, until it is too old.
+// History: messages that are kept after everyone has read them, until they are too old.
 
 import (
 	"container/heap"
@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// A busy topic is looked at this often while its oldest message ages; its publishers do so anyway.
+// agePart is how often a topic is checked during HistoryAge. Publishing drops old messages too, so a busy topic needs no
+// more than that.
 const agePart = 8
 
-// ages says when topics have to be looked at because their history is too old.
+// ages schedules the checks of topics whose history gets too old.
 type ages struct {
 	mu      sync.Mutex
 	due     dueHeap
@@ -19,11 +20,13 @@ type ages struct {
 	stopped bool
 }
 
+// due is the time at which a topic is to be checked.
 type due struct {
 	at    time.Duration // since the hub's start
 	topic *topic
 }
 
+// dueHeap is a heap of topics, the earliest first.
 type dueHeap []due
 
 func (d dueHeap) Len() int           { return len(d) }
@@ -38,7 +41,7 @@ func (d *dueHeap) Pop() any {
 	return x
 }
 
-// add has the topic looked at, at the time given.
+// add schedules a check of the topic.
 func (a *ages) add(t *topic, at time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -51,7 +54,7 @@ func (a *ages) add(t *topic, at time.Duration) {
 	}
 }
 
-// armLocked sets the timer, which runs Hub.age when the first topic is due; stop stops it.
+// armLocked sets the timer, which runs Hub.age when the first topic is due. stop stops it.
 func (a *ages) armLocked(h *Hub) {
 	wait := a.due[0].at - h.now()
 	if a.timer == nil {
@@ -61,7 +64,7 @@ func (a *ages) armLocked(h *Hub) {
 	}
 }
 
-// next takes out a topic that is due; where there is none it arms the timer for the next.
+// next removes and returns a topic that is due. If there is none, it arms the timer for the next and returns nil.
 func (a *ages) next(h *Hub) *topic {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -75,6 +78,7 @@ func (a *ages) next(h *Hub) *topic {
 	return heap.Pop(&a.due).(due).topic
 }
 
+// stop cancels all checks.
 func (a *ages) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -84,7 +88,7 @@ func (a *ages) stop() {
 	}
 }
 
-// age looks at the topics that are due. The timer of ages starts it; Close waits for it.
+// age checks the topics that are due. The timer of ages starts it, and Close waits for it.
 func (h *Hub) age() {
 	if !h.enter() {
 		return
@@ -104,9 +108,9 @@ func (h *Hub) age() {
 	}
 }
 
-// ageLocked drops what is too old, and returns when to look again.
+// ageLocked drops messages that are too old. If more of them will be, it returns when to check again.
 func (t *topic) ageLocked(now time.Duration) (at time.Duration, more bool) {
-	t.readLocked()
+	t.dropReadLocked()
 	if !t.emptyLocked() {
 		newest := t.expiryLocked(t.next() - 1)
 		if newest > now {
@@ -114,15 +118,15 @@ func (t *topic) ageLocked(now time.Duration) (at time.Duration, more bool) {
 			return min(newest, max(oldest, now+t.hub.cfg.HistoryAge/agePart)), true
 		}
 	}
-	// What is left is kept for the slow, who will drop it.
+	// The rest is kept for slow subscribers, and dropped when they have read it.
 	t.aging = false
 	return 0, false
 }
 
-// sinceLocked returns where the messages begin with numbers larger than seq, of those that the topic keeps for
-// newcomers, and whether there were no others: as far as numbers go that were given.
+// sinceLocked returns the index of the first message after number seq that the topic keeps for new subscribers. complete
+// reports whether no message after seq is missing. It is false if seq is a number that the hub has not issued yet.
 func (t *topic) sinceLocked(seq uint64) (from uint64, complete bool) {
-	t.readLocked()
+	t.dropReadLocked()
 	next, l := t.next(), t.log
 	if l == nil {
 		return next, seq >= t.floor && seq <= t.hub.Order()
@@ -136,5 +140,5 @@ func (t *topic) sinceLocked(seq uint64) (from uint64, complete bool) {
 		ch, i := l.find(from - 1)
 		floor = ch.entries[i].seq
 	}
-	return max(from, l.behind(seq, next)), seq >= floor && seq <= t.hub.Order()
+	return max(from, l.after(seq, next)), seq >= floor && seq <= t.hub.Order()
 }

@@ -11,17 +11,17 @@ import (
 	"example.com/hail/internal/fanout"
 )
 
-// since subscribes and returns what the topic still has.
+// since subscribes and reads the messages that the topic still has.
 func since(t *testing.T, h *fanout.Hub, topic string, seq uint64) (got *peer, complete bool) {
 	t.Helper()
 	got = new(peer)
 	c, complete := h.SubscribeSince(topic, seq, 99, false, got)
-	got.take(c)
+	got.read(c)
 	c.Drop()
 	return got, complete
 }
 
-// TestBroadcastHasNoHistory broadcasts to nobody, and to somebody.
+// TestBroadcastHasNoHistory broadcasts to nobody, and to one subscriber.
 func TestBroadcastHasNoHistory(t *testing.T) {
 	inBubble(t, fanout.Config{HistoryMessages: 10, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
 		var all peer
@@ -40,7 +40,7 @@ func TestBroadcastHasNoHistory(t *testing.T) {
 
 func TestSince(t *testing.T) {
 	t.Parallel()
-	t.Run("gives what the log has", func(t *testing.T) {
+	t.Run("starts with the messages in the log", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 3}, func(t *testing.T, h *fanout.Hub) {
 			var quick peer
 			slow := peer{stalled: true}
@@ -78,7 +78,7 @@ func TestSince(t *testing.T) {
 		})
 	})
 
-	t.Run("goes on with what is published", func(t *testing.T) {
+	t.Run("continues with new messages", func(t *testing.T) {
 		inBubble(t, fanout.Config{HistoryMessages: 10, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
 			var a peer
 			numbers := publish(t, h, "room", 0, "one", "two", "three")
@@ -95,13 +95,13 @@ func TestSince(t *testing.T) {
 
 func TestSinceIsComplete(t *testing.T) {
 	t.Parallel()
-	t.Run("knows what the bounds have dropped", func(t *testing.T) {
+	t.Run("knows which messages the limits have dropped", func(t *testing.T) {
 		for name, cfg := range map[string]fanout.Config{"messages": {MaxMessages: 3}, "bytes": {MaxBytes: 9}} {
 			t.Run(name, func(t *testing.T) {
 				inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
 					h.Subscribe("room", 1, false, &peer{stalled: true})
 					numbers := publish(t, h, "room", 0, "0")
-					h.Subscribe("room", 2, false, &peer{stalled: true}) // keeps the others
+					h.Subscribe("room", 2, false, &peer{stalled: true}) // has the log keep the others
 					publish(t, h, "room", 0, "1", "2", "3")
 					for seq, want := range map[uint64]bool{numbers[0] - 1: false, numbers[0]: true} {
 						got, complete := since(t, h, "room", seq)
@@ -114,7 +114,7 @@ func TestSinceIsComplete(t *testing.T) {
 		}
 	})
 
-	t.Run("is complete behind one that has ended", func(t *testing.T) {
+	t.Run("is complete beside a cursor that has ended", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			slow := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &slow)
@@ -125,7 +125,7 @@ func TestSinceIsComplete(t *testing.T) {
 			if got.check(t, "two"); !complete {
 				t.Error("not complete")
 			}
-			slow.take(c)
+			slow.read(c)
 			slow.check(t, "one")
 			wantStats(t, h, 0, 0, 0)
 		})
@@ -134,7 +134,7 @@ func TestSinceIsComplete(t *testing.T) {
 
 func TestSinceIsNotComplete(t *testing.T) {
 	t.Parallel()
-	t.Run("is not complete where a message had no topic", func(t *testing.T) {
+	t.Run("is not complete if a message had no topic", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			c := h.Subscribe("room", 1, false, new(peer))
 			seq := publish(t, h, "room", 0, "one")[0]
@@ -150,7 +150,7 @@ func TestSinceIsNotComplete(t *testing.T) {
 		})
 	})
 
-	t.Run("knows nothing of a topic before its begin", func(t *testing.T) {
+	t.Run("is not complete before the topic's creation", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var a peer
 			h.Subscribe("hall", 1, false, &a)
@@ -164,13 +164,13 @@ func TestSinceIsNotComplete(t *testing.T) {
 	})
 }
 
-// briefly is a short history.
-var briefly = fanout.Config{HistoryMessages: 3, HistoryAge: time.Minute}
+// shortHistory has a short history.
+var shortHistory = fanout.Config{HistoryMessages: 3, HistoryAge: time.Minute}
 
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	t.Run("outlives subscribers", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			var a peer
 			c := h.Subscribe("room", 1, false, &a)
 			numbers := publish(t, h, "room", 0, "0", "1", "2", "3", "4")
@@ -188,21 +188,21 @@ func TestHistory(t *testing.T) {
 			got, complete = since(t, h, "room", numbers[1])
 			got.check(t, "2", "3", "4")
 			if !complete {
-				t.Error("not complete with all behind the second")
+				t.Error("not complete with all messages after the second")
 			}
 		})
 	})
 
-	t.Run("is kept where nobody has ever subscribed", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+	t.Run("is kept if nobody has ever subscribed", func(t *testing.T) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			publish(t, h, "room", 0, "0", "1", "2", "3")
 			got, _ := since(t, h, "room", 0)
 			got.check(t, "1", "2", "3")
 		})
 	})
 
-	t.Run("is for newcomers what it is without the slow", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+	t.Run("is the same for new subscribers if others are slow", func(t *testing.T) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			slow := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &slow)
 			numbers := publish(t, h, "room", 0, "0", "1", "2", "3", "4")
@@ -212,7 +212,7 @@ func TestHistory(t *testing.T) {
 			if complete {
 				t.Error("complete without the second")
 			}
-			slow.take(c)
+			slow.read(c)
 			slow.check(t, "0", "1", "2", "3", "4")
 		})
 	})
@@ -221,7 +221,7 @@ func TestHistory(t *testing.T) {
 func TestHistoryAges(t *testing.T) {
 	t.Parallel()
 	t.Run("ages", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			publish(t, h, "room", 0, "0", "1")
 			time.Sleep(30 * time.Second)
 			last := publish(t, h, "room", 0, "2")[0]
@@ -243,14 +243,14 @@ func TestHistoryAges(t *testing.T) {
 	})
 
 	t.Run("ages a message at a time", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			large := strings.Repeat("x", 100_000) // has a chunk to itself
 			for range 3 {
 				publish(t, h, "room", 0, large)
 				time.Sleep(20 * time.Second)
 			}
-			// That may be a little late, but for the last.
-			late := briefly.HistoryAge / 8
+			// All except the last may be dropped a little late.
+			late := shortHistory.HistoryAge / 8
 			for left := 3; left > 1; left-- {
 				time.Sleep(late)
 				wantStats(t, h, 1, 0, left-1)
@@ -262,12 +262,12 @@ func TestHistoryAges(t *testing.T) {
 	})
 
 	t.Run("ages again", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			for range 3 {
 				publish(t, h, "room", 0, "x")
 				publish(t, h, "hall", 0, "x")
 				wantStats(t, h, 2, 0, 2)
-				time.Sleep(briefly.HistoryAge + time.Second)
+				time.Sleep(shortHistory.HistoryAge + time.Second)
 				wantStats(t, h, 0, 0, 0)
 			}
 		})
@@ -277,17 +277,17 @@ func TestHistoryAges(t *testing.T) {
 func TestHistoryAgesBesideOthers(t *testing.T) {
 	t.Parallel()
 	t.Run("ages while there are subscribers", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			var quick peer
 			slow := peer{stalled: true}
 			c := h.Subscribe("room", 1, false, &quick)
 			d := h.Subscribe("room", 2, false, &slow)
 			publish(t, h, "room", 0, "0", "1")
 			time.Sleep(time.Hour)
-			wantStats(t, h, 1, 2, 1) // for the slow
+			wantStats(t, h, 1, 2, 1) // for the slow subscriber
 			got, _ := since(t, h, "room", 0)
 			got.check(t)
-			slow.take(d)
+			slow.read(d)
 			slow.check(t, "0", "1")
 			wantStats(t, h, 1, 2, 0)
 			publish(t, h, "room", 0, "2")
@@ -301,7 +301,7 @@ func TestHistoryAgesBesideOthers(t *testing.T) {
 	})
 
 	t.Run("ages in many topics", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			const topics = 100
 			for i := range topics {
 				publish(t, h, fmt.Sprint(i), 0, "x")
@@ -349,7 +349,7 @@ func TestHistoryOfABusyTopic(t *testing.T) {
 func TestHistoryEnds(t *testing.T) {
 	t.Parallel()
 	t.Run("ends with Close", func(t *testing.T) {
-		inBubble(t, briefly, func(t *testing.T, h *fanout.Hub) {
+		inBubble(t, shortHistory, func(t *testing.T, h *fanout.Hub) {
 			publish(t, h, "room", 0, "0")
 			h.Close()
 			time.Sleep(time.Hour)
@@ -360,17 +360,17 @@ func TestHistoryEnds(t *testing.T) {
 
 func TestHistoryIsCompressed(t *testing.T) {
 	t.Parallel()
-	t.Run("has compressed frames for whoever comes", func(t *testing.T) {
-		cfg := briefly
+	t.Run("has compressed frames for new subscribers", func(t *testing.T) {
+		cfg := shortHistory
 		cfg.Deflate, cfg.DeflateFrom = true, 100
 		inBubble(t, cfg, func(t *testing.T, h *fanout.Hub) {
 			long := strings.Repeat("x", 100)
 			publish(t, h, "room", 0, long, "short", long)
 			var a, b peer
 			c, _ := h.SubscribeSince("room", 0, 1, true, &a)
-			a.take(c)
+			a.read(c)
 			d, _ := h.SubscribeSince("room", 0, 1, false, &b)
-			b.take(d)
+			b.read(d)
 			a.check(t, long, "short", long)
 			b.check(t, long, "short", long)
 			if a.frames != 2 || b.frames != 0 {

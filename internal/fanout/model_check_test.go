@@ -1,6 +1,6 @@
 package fanout_test
 
-// What the subscriptions of the model got, held against what was published.
+// Checks of the messages that the model's subscriptions got against the published ones.
 
 import (
 	"cmp"
@@ -11,7 +11,7 @@ import (
 	"example.com/hail/internal/fanout"
 )
 
-// check holds every subscription against what was published.
+// check checks every subscription against the published messages.
 func (m *model) check(t *testing.T) {
 	all := make(map[string][]said)
 	for _, c := range m.clients {
@@ -54,7 +54,7 @@ func (s *sub) check(id uint64, all []said, cfg fanout.Config) (n, compressed int
 		i, _ := slices.BinarySearchFunc(all, seq+1, func(m said, seq uint64) int { return cmp.Compare(m.seq, seq) })
 		return i
 	}
-	// Where it may begin, and where it has to have begun.
+	// The first message that it may begin with, and the last.
 	first, last := find(s.begin[0]), find(s.begin[1])
 	if s.since != 0 {
 		first = find(s.since)
@@ -79,23 +79,23 @@ func (s *sub) check(id uint64, all []said, cfg fanout.Config) (n, compressed int
 	}
 	end := start + len(got)
 	if end > find(s.end[1]) && len(got) > 0 {
-		return 0, 0, fmt.Errorf("ends with message %d, want %d at the most", end, find(s.end[1]))
+		return 0, 0, fmt.Errorf("ends with message %d, want at most %d", end, find(s.end[1]))
 	}
 	if !s.dropped && end < find(s.end[0]) {
-		return 0, 0, fmt.Errorf("ends with message %d, want %d at the least", end, find(s.end[0]))
+		return 0, 0, fmt.Errorf("ends with message %d, want at least %d", end, find(s.end[0]))
 	}
-	at, taken := 0, start
+	at, read := 0, start
 	for _, send := range s.sends {
 		before, _, err := decode(s.bytes[at:send.at])
-		at, taken = send.at, taken+len(before)
-		if want := min(find(send.seq), find(s.end[0])); err != nil || taken < want && len(got) > 0 {
-			return 0, 0, fmt.Errorf("%d messages before one that was sent behind %d, %v", taken, want, err)
+		at, read = send.at, read+len(before)
+		if want := min(find(send.seq), find(s.end[0])); err != nil || read < want && len(got) > 0 {
+			return 0, 0, fmt.Errorf("%d messages before one that was sent after %d, %v", read, want, err)
 		}
 	}
 	return len(got), compressed, s.checkBehind(cfg)
 }
 
-// checkBehind checks that it fell off with reason.
+// checkBehind checks that the subscription had a reason to fall off.
 func (s *sub) checkBehind(cfg fanout.Config) error {
 	switch b := s.behind; {
 	case b == nil:

@@ -1,7 +1,7 @@
 package fanout_test
 
-// Connections that do at random what connections do, all at once, and what each of their subscriptions got
-// held against what was published.
+// Connections that publish, subscribe and leave at random, all at once. The messages that each subscription got are
+// checked against the published ones.
 
 import (
 	"errors"
@@ -73,7 +73,7 @@ const (
 	stalled             // nothing
 )
 
-// sub is a subscription and what it got. The numbers of begin and end are those before and after.
+// sub is a subscription and the bytes that it got. begin and end hold the latest number before and after each.
 type sub struct {
 	cursor   *fanout.Cursor
 	topic    string
@@ -89,7 +89,7 @@ type sub struct {
 	behind   *fanout.BehindError
 }
 
-// send is a message of the connection's own: what has a number up to seq is before it.
+// send is a message of the connection's own. Messages with numbers up to seq come before it.
 type send struct {
 	seq uint64
 	at  int // in bytes
@@ -100,24 +100,24 @@ func (c *client) Wake(cursor *fanout.Cursor) {
 	defer c.mu.Unlock()
 	s := c.subs[cursor]
 	if s == nil {
-		return // it is just being made, or was dropped
+		return // the cursor is just being made, or was dropped
 	}
 	switch s.mode {
 	case quick:
-		for c.takeLocked(s, math.MaxUint64, true) {
+		for c.readLocked(s, math.MaxUint64, true) {
 		}
 	case slow:
-		c.takeLocked(s, math.MaxUint64, c.dice.IntN(2) == 0)
+		c.readLocked(s, math.MaxUint64, c.dice.IntN(2) == 0)
 	case stalled:
-		c.loseLocked(s)
+		c.dropFallenLocked(s)
 	}
 }
 
-// takeLocked takes what one Peek gives, or a part of it, and reports whether there may be more.
-func (c *client) takeLocked(s *sub, upto uint64, all bool) bool {
+// readLocked reads the result of one Peek, or a part of it, and reports whether there may be more.
+func (c *client) readLocked(s *sub, upto uint64, all bool) bool {
 	b, err := s.cursor.Peek(upto)
 	if err != nil {
-		c.loseLocked(s)
+		c.dropFallenLocked(s)
 		return false
 	}
 	n := len(b)
@@ -128,14 +128,14 @@ func (c *client) takeLocked(s *sub, upto uint64, all bool) bool {
 	return n > 0
 }
 
-// loseLocked drops a subscription that has fallen off.
-func (c *client) loseLocked(s *sub) {
-	if !s.cursor.Lost() || s.behind != nil {
+// dropFallenLocked drops the subscription if it has fallen off.
+func (c *client) dropFallenLocked(s *sub) {
+	if !s.cursor.Fallen() || s.behind != nil {
 		return
 	}
 	_, err := s.cursor.Peek(0)
 	if !errors.As(err, &s.behind) {
-		panic(fmt.Sprintf("lost, but Peek says %v", err))
+		panic(fmt.Sprintf("fallen off, but Peek returned %v", err))
 	}
 	c.dropLocked(s)
 }
@@ -185,7 +185,7 @@ func (m *model) run(t *testing.T) {
 	m.check(t)
 }
 
-// step does something.
+// step does a random thing.
 func (c *client) step() {
 	switch n := c.rng.IntN(20); {
 	case n < 9:
@@ -263,12 +263,12 @@ func (c *client) subscribe() {
 	}
 	c.subs[s.cursor] = s
 	if s.mode == quick {
-		for c.takeLocked(s, math.MaxUint64, true) {
+		for c.readLocked(s, math.MaxUint64, true) {
 		}
 	}
 }
 
-// change does something with one of the subscriptions.
+// change does a random thing with one of the subscriptions.
 func (c *client) change(what int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -278,7 +278,7 @@ func (c *client) change(what int) {
 			c.sendLocked(s)
 		case what < 18:
 			if s.mode = mode(c.rng.IntN(3)); s.mode == quick {
-				for c.takeLocked(s, math.MaxUint64, true) {
+				for c.readLocked(s, math.MaxUint64, true) {
 				}
 			}
 		case what == 18:
@@ -288,21 +288,21 @@ func (c *client) change(what int) {
 			s.cursor.End()
 			s.end[1] = c.m.hub.Order()
 		}
-		return // a map's first is a random one
+		return // the first in a map is a random one
 	}
 }
 
-// sendLocked sends a message of its own behind what was published before.
+// sendLocked sends a message of the connection's own, after the messages that were published before.
 func (c *client) sendLocked(s *sub) {
 	seq := c.m.hub.Order()
-	for c.takeLocked(s, seq, true) {
+	for c.readLocked(s, seq, true) {
 	}
 	if s.behind == nil {
 		s.sends = append(s.sends, send{seq, len(s.bytes)})
 	}
 }
 
-// finish ends all subscriptions. Those that are quick have been woken for all there was.
+// finish ends all subscriptions. The quick ones must have been woken for all messages.
 func (c *client) finish(t *testing.T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -315,7 +315,7 @@ func (c *client) finish(t *testing.T) {
 			s.cursor.End()
 			s.end[1] = s.end[0]
 		}
-		for c.takeLocked(s, math.MaxUint64, true) {
+		for c.readLocked(s, math.MaxUint64, true) {
 		}
 		if s.behind != nil {
 			continue // dropped

@@ -1,6 +1,6 @@
 package fanout_test
 
-// What the tests publish to.
+// The subscribers that the tests publish to.
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 
 const text = wire.Fin | wire.Text
 
-// peer is a subscriber that takes everything when it is woken.
+// peer is a subscriber that reads everything when it is woken, unless it is stalled.
 type peer struct {
 	mu      sync.Mutex
 	stalled bool
@@ -34,18 +34,18 @@ func (p *peer) Wake(c *fanout.Cursor) {
 	defer p.mu.Unlock()
 	p.wakes++
 	if !p.stalled {
-		p.takeLocked(c)
+		p.readLocked(c)
 	}
 }
 
-// take takes what there is, as a connection does that can be written to again.
-func (p *peer) take(c *fanout.Cursor) {
+// read reads everything, as a connection does that can be written to again.
+func (p *peer) read(c *fanout.Cursor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.takeLocked(c)
+	p.readLocked(c)
 }
 
-func (p *peer) takeLocked(c *fanout.Cursor) {
+func (p *peer) readLocked(c *fanout.Cursor) {
 	for {
 		b, err := c.Peek(math.MaxUint64)
 		if err != nil {
@@ -112,7 +112,7 @@ func decode(b []byte) (messages []string, compressed int, err error) {
 	return messages, compressed, nil
 }
 
-// publish publishes messages, which have to be accepted, and returns their numbers.
+// publish publishes messages and returns their numbers. It fails the test if one is refused.
 func publish(t *testing.T, h *fanout.Hub, topic string, sender uint64, messages ...string) (numbers []uint64) {
 	t.Helper()
 	for _, m := range messages {
@@ -125,7 +125,7 @@ func publish(t *testing.T, h *fanout.Hub, topic string, sender uint64, messages 
 	return numbers
 }
 
-// broadcast publishes messages to all, which have to be accepted.
+// broadcast broadcasts messages. It fails the test if one is refused.
 func broadcast(t *testing.T, h *fanout.Hub, messages ...string) {
 	t.Helper()
 	for _, m := range messages {
@@ -135,7 +135,7 @@ func broadcast(t *testing.T, h *fanout.Hub, messages ...string) {
 	}
 }
 
-// wantStats compares all but the bytes.
+// wantStats compares all numbers except the bytes.
 func wantStats(t *testing.T, h *fanout.Hub, topics, cursors, chunks int) {
 	t.Helper()
 	got := h.Stats()

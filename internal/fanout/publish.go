@@ -1,33 +1,32 @@
 package fanout
 
-// What a publisher does behind its message: the topic is queued, and those who wake its subscribers are helped
-// where they do not keep up. Subscribers that take all there is whenever they are woken must not
-// fall off because somebody publishes faster than they are woken.
+// The work of a publisher after its message is appended: it queues the topic, and helps to wake the subscribers if the
+// workers do not keep up. A subscriber that reads everything whenever it is woken must not fall off the log because
+// messages are published faster than subscribers are woken.
 
 import "time"
 
 const (
-	// Publishers help, and wait, when this part of a log's bounds came since all were woken.
+	// Publishers help, and wait, when this fraction of a log's limits was appended since all subscribers were woken.
 	helpPart = 4
 	waitPart = 2
-	// Without bounds, or with wide ones: a publisher that is far ahead only costs memory.
-	mostBytes = 1 << 20
-	// The longest wait. The others are then at their last subscribers, and none of them waits
-	// for anything.
+	// A lead in bytes is a fraction of at most this much. If the limits are wide or off, a large lead only costs memory.
+	maxLead = 1 << 20
+	// The longest wait. By then the others are at their last subscribers, and none of them waits for anything.
 	helpWait = 10 * time.Millisecond
-	// One that runs, one for what came since, and one more where others began that.
+	// The round that runs, one for the messages that came since, and one more if others started that one.
 	helpRounds = 3
 )
 
-// lead is how far publishers are ahead of those who wake.
+// lead is how far publishing is ahead of waking.
 type lead struct {
 	messages uint64
 	bytes    int
 }
 
-// leadOf returns a part of what a log may hold.
+// leadOf returns a fraction of a log's limits.
 func leadOf(cfg Config, part int) lead {
-	d := lead{1 << 62, mostBytes / part}
+	d := lead{1 << 62, maxLead / part}
 	if cfg.MaxBytes > 0 {
 		d.bytes = min(d.bytes, cfg.MaxBytes/part)
 	}
@@ -37,18 +36,18 @@ func leadOf(cfg Config, part int) lead {
 	return d
 }
 
-// aheadLocked reports whether publishers are so far ahead.
+// aheadLocked reports whether publishing is ahead by d or more.
 func (t *topic) aheadLocked(d lead) bool {
 	l := t.log
 	return l != nil && (t.next()-l.woken >= d.messages || l.total-l.wokenTotal >= d.bytes)
 }
 
-// todo is what a publisher does when it has unlocked the topic.
+// todo is the work of a publisher after it has unlocked the topic.
 type todo struct {
 	enqueue, help, age bool
 }
 
-// publishedLocked takes note of a message.
+// publishedLocked notes that a message was appended.
 func (t *topic) publishedLocked() (d todo) {
 	if t.history && !t.emptyLocked() && !t.aging {
 		t.aging, d.age = true, true
@@ -56,11 +55,12 @@ func (t *topic) publishedLocked() (d todo) {
 	if len(t.cursors) > 0 {
 		t.dirty = true
 		d.enqueue = t.markLocked()
-		d.help = t.aheadLocked(t.hub.help)
+		d.help = t.aheadLocked(t.hub.helpLead)
 	}
 	return d
 }
 
+// do does the work. The topic is not locked.
 func (d todo) do(t *topic) {
 	if d.age {
 		t.hub.ages.add(t, t.hub.now()+t.hub.cfg.HistoryAge)
@@ -73,7 +73,7 @@ func (d todo) do(t *topic) {
 	}
 }
 
-// help wakes subscribers as a worker does, and waits for others who do, while the publishers are too far ahead.
+// help wakes subscribers as a worker does, and waits for the others that do, while publishing is too far ahead.
 func (t *topic) help() {
 	if !t.hub.enter() {
 		return
@@ -87,7 +87,7 @@ func (t *topic) help() {
 		case !wait:
 			return
 		case ended == nil && !worked:
-			return // there is nobody to be woken
+			return // nobody is left to be woken
 		case ended == nil:
 			continue
 		case timeout == nil:
@@ -103,12 +103,12 @@ func (t *topic) help() {
 	}
 }
 
-// roundEnd returns what is closed at the end of the topic's round, nil where there is none, and whether
-// publishers are so far ahead that they have to wait for it.
+// roundEnd reports whether publishing is so far ahead that publishers have to wait. ended is closed at the end of the
+// topic's round, nil if no round runs.
 func (t *topic) roundEnd() (ended <-chan struct{}, wait bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.aheadLocked(t.hub.wait) {
+	if !t.aheadLocked(t.hub.waitLead) {
 		return nil, false
 	}
 	r := t.round

@@ -1,6 +1,6 @@
 package fanout
 
-// Waking: topics to which something came wait in a queue for a few workers.
+// Waking: topics with new messages wait in a queue, and a few workers wake their subscribers.
 
 import (
 	"sync"
@@ -8,71 +8,72 @@ import (
 )
 
 const (
-	// Cursors that are looked at in one hold of a topic's lock, and woken behind it.
-	batch = 32
-	// After so many of these a goroutine has done its turn: other topics, and a publisher's caller, wait for it.
-	turn = 64
+	// How many cursors are examined under one hold of the topic's lock. They are woken after it.
+	batchSize = 32
+	// How many batches a goroutine wakes before it goes on: other topics, or a publisher's caller, wait for it.
+	maxBatches = 64
 )
 
-// round is one pass over a topic's cursors. Several goroutines may share it. Guarded by the topic's mu.
+// round is one pass over a topic's cursors. Several goroutines may share it. It is guarded by the topic's mu.
 type round struct {
-	cursors []*Cursor // as they were at its begin; nothing in the array changes
-	at      int       // those below have been taken to be woken
+	cursors []*Cursor // the topic's at the start of the round; the array does not change
+	at      int       // cursors[:at] are woken, or about to be
 	sharers int
-	low     uint64        // no cursor is below
+	low     uint64        // no cursor is below it
 	from    uint64        // the log's woken at the end
-	total   int           // and its wokenTotal
-	ended   chan struct{} // closed at the end, nil where nobody waits for it
+	total   int           // the log's wokenTotal at the end
+	ended   chan struct{} // closed at the end, nil if nobody waits for it
 }
 
 var rounds = sync.Pool{New: func() any { return new(round) }}
 
-// queue holds the topics that are dirty, or have a round that may be shared.
+// queue holds topics that are dirty, or have a round that may be shared.
 type queue struct {
-	pushed  atomic.Pointer[topic] // the newest first; publishers meet here without a lock
-	max     int32                 // workers at a time
+	pushed  atomic.Pointer[topic] // the newest first; publishers push without a lock
+	max     int32                 // how many workers may run
 	workers atomic.Int32
 
 	mu    sync.Mutex
 	first *topic // the oldest first
 }
 
-// push puts in a topic whose queued mark the caller has set.
+// push adds a topic. The caller has set its queued mark.
 func (q *queue) push(t *topic) {
 	for {
 		first := q.pushed.Load()
-		t.link = first
+		t.queueNext = first
 		if q.pushed.CompareAndSwap(first, t) {
 			return
 		}
 	}
 }
 
-// pop takes out the topic that was put in first, nil where there is none.
+// pop removes and returns the topic that was pushed first, nil if the queue is empty.
 func (q *queue) pop() *topic {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.first == nil {
 		for t := q.pushed.Swap(nil); t != nil; {
-			link := t.link
-			t.link, q.first = q.first, t
-			t = link
+			next := t.queueNext
+			t.queueNext, q.first = q.first, t
+			t = next
 		}
 	}
 	t := q.first
 	if t != nil {
-		q.first, t.link = t.link, nil
+		q.first, t.queueNext = t.queueNext, nil
 	}
 	return t
 }
 
+// empty reports whether no topic is in the queue.
 func (q *queue) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.first == nil && q.pushed.Load() == nil
 }
 
-// hire reports whether one more worker may run, and counts it.
+// hire counts one more worker, and reports whether it may run.
 func (q *queue) hire() bool {
 	for {
 		n := q.workers.Load()
@@ -85,8 +86,8 @@ func (q *queue) hire() bool {
 	}
 }
 
-// enqueue puts a marked topic into the queue. It starts a worker unless enough of them run; the worker
-// ends when the queue is empty or the hub closed, and Close waits for it.
+// enqueue adds a topic that is marked as queued. It starts a worker unless enough of them run. The worker ends when the
+// queue is empty or the hub is closed, and Close waits for it.
 func (h *Hub) enqueue(t *topic) {
 	h.queue.push(t)
 	if !h.queue.hire() {
@@ -99,7 +100,7 @@ func (h *Hub) enqueue(t *topic) {
 	go h.work()
 }
 
-// work is a worker.
+// work is a worker's loop. enqueue starts it.
 func (h *Hub) work() {
 	defer h.leave()
 	for {
@@ -111,15 +112,15 @@ func (h *Hub) work() {
 			t.wake(true)
 		}
 		h.queue.workers.Add(-1)
-		// Whoever put one in before that may have counted on us.
+		// A topic that was pushed before that may have got no worker, because this one still counted.
 		if h.closed.Load() || h.queue.empty() || !h.queue.hire() {
 			return
 		}
 	}
 }
 
-// markLocked reports whether the caller has to put the topic into the queue. While a round runs its end
-// does that.
+// markLocked marks the topic as queued, and reports whether the caller has to enqueue it. While a round runs nobody has
+// to: the end of the round does.
 func (t *topic) markLocked() bool {
 	if t.queued || t.round != nil {
 		return false
@@ -128,10 +129,10 @@ func (t *topic) markLocked() bool {
 	return true
 }
 
-// wake takes part in waking the topic's cursors, and begins with it where something came. It reports whether
-// there was anything to do. popped says that the topic has just come out of the queue.
+// wake wakes some of the topic's cursors. It joins the topic's round, or starts one if there are new messages. It reports
+// whether there was anything to do. popped says that the topic was just popped from the queue.
 func (t *topic) wake(popped bool) bool {
-	var space [batch]*Cursor
+	var space [batchSize]*Cursor
 	t.mu.Lock()
 	if popped {
 		t.queued = false
@@ -141,8 +142,8 @@ func (t *topic) wake(popped bool) bool {
 		t.unlock()
 		return false
 	}
-	for n := 0; n < turn && r.at < len(r.cursors) && !t.hub.closed.Load(); n++ {
-		woken := t.takeLocked(r, space[:0])
+	for n := 0; n < maxBatches && r.at < len(r.cursors) && !t.hub.closed.Load(); n++ {
+		woken := t.nextBatchLocked(r, space[:0])
 		share := t.shareLocked(r)
 		t.unlock()
 		if share {
@@ -162,7 +163,8 @@ func (t *topic) wake(popped bool) bool {
 	return true
 }
 
-// joinLocked returns the topic's round, a new one where something came, nil where nobody is left to be woken.
+// joinLocked joins the topic's round, or starts one if there are new messages. It returns nil if nobody is left to be
+// woken.
 func (t *topic) joinLocked() *round {
 	if r := t.round; r != nil {
 		if r.at == len(r.cursors) {
@@ -186,18 +188,18 @@ func (t *topic) joinLocked() *round {
 	return r
 }
 
-// shareLocked reports whether the caller has to put the topic into the queue, for one more worker.
+// shareLocked reports whether the caller has to enqueue the topic, so that one more worker joins the round.
 func (t *topic) shareLocked(r *round) bool {
 	q := &t.hub.queue
-	if t.queued || len(r.cursors)-r.at < batch || q.workers.Load() >= q.max {
+	if t.queued || len(r.cursors)-r.at < batchSize || q.workers.Load() >= q.max {
 		return false
 	}
 	t.queued = true
 	return true
 }
 
-// leaveLocked leaves a round; the last to do so ends it if it is done. It reports whether the caller has to
-// put the topic into the queue, because it is not, or because something came meanwhile.
+// leaveLocked leaves a round. The last to leave ends the round if it is done. It reports whether the caller has to enqueue
+// the topic, because the round is not done or because new messages came.
 func (t *topic) leaveLocked(r *round) bool {
 	if r.sharers--; r.sharers > 0 {
 		return false
@@ -215,25 +217,25 @@ func (t *topic) leaveLocked(r *round) bool {
 		t.log.woken, t.log.wokenTotal = r.from, r.total
 	}
 	switch {
-	case t.behind == 0:
-		t.settleLocked(t.next())
-	case r.at == len(r.cursors): // or Close broke it off
-		t.settleLocked(r.low)
+	case t.unread == 0:
+		t.dropBelowLocked(t.next())
+	case r.at == len(r.cursors): // else Close broke the round off
+		t.dropBelowLocked(r.low)
 	}
 	*r = round{}
 	rounds.Put(r)
 	return t.dirty && t.markLocked()
 }
 
-// takeLocked appends those of the next few cursors that have something to take.
-func (t *topic) takeLocked(r *round, to []*Cursor) []*Cursor {
+// nextBatchLocked appends those of the next batch of cursors that have something to read.
+func (t *topic) nextBatchLocked(r *round, to []*Cursor) []*Cursor {
 	from := r.at
-	r.at = min(from+batch, len(r.cursors))
+	r.at = min(from+batchSize, len(r.cursors))
 	for _, c := range r.cursors[from:r.at] {
 		if c.gone {
 			continue
 		}
-		if !t.loseLocked(c) {
+		if !t.noteFallenLocked(c) {
 			t.passOwnLocked(c)
 		}
 		if !c.gone && c.next.Load() < c.limitLocked() {
@@ -243,10 +245,11 @@ func (t *topic) takeLocked(r *round, to []*Cursor) []*Cursor {
 	return to
 }
 
-// lowLocked has the end of a round, if there is one, keep what the cursors have to take.
+// lowLocked lowers r.low to the cursors, so that the end of the round keeps the messages that they have not read. r may be
+// nil.
 func (t *topic) lowLocked(r *round, cursors ...*Cursor) {
 	for _, c := range cursors {
-		if r != nil && !c.gone && !c.lost {
+		if r != nil && !c.gone && !c.fallen {
 			r.low = min(r.low, c.next.Load())
 		}
 	}

@@ -40,7 +40,8 @@ func TestPublishSeq(t *testing.T) {
 	})
 }
 
-// TestPublishSeqBesideOthers has many publish at once, with and without numbers: they rise in the topic, and each message has its own.
+// TestPublishSeqBesideOthers has many publish at once, with and without numbers in their messages. The numbers rise in the
+// topic, and each message carries its own.
 func TestPublishSeqBesideOthers(t *testing.T) {
 	inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 		var a peer
@@ -77,7 +78,7 @@ func TestPublishSeqBesideOthers(t *testing.T) {
 	})
 }
 
-// TestPublishSeqThatFails has a message that cannot be made, or not be published. The topic goes on as if nothing had been.
+// TestPublishSeqThatFails has a message that cannot be made or published. The topic continues as before.
 func TestPublishSeqThatFails(t *testing.T) {
 	t.Parallel()
 	wrong := errors.New("wrong")
@@ -140,7 +141,7 @@ func checkPublishSeqFails(t *testing.T, h *fanout.Hub, f func(uint64) (byte, []b
 	a.check(t, "before", "after", strconv.FormatUint(seq, 10))
 }
 
-// TestPublishSeqCompresses has a message that is made under the lock reach those who want it compressed.
+// TestPublishSeqCompresses has a message that is made under the lock be compressed for subscribers that want it so.
 func TestPublishSeqCompresses(t *testing.T) {
 	inBubble(t, deflating, func(t *testing.T, h *fanout.Hub) {
 		var plain, deflated peer
@@ -157,7 +158,7 @@ func TestPublishSeqCompresses(t *testing.T) {
 	})
 }
 
-// TestPublishSeqLeavesNothing publishes where nobody is.
+// TestPublishSeqLeavesNothing publishes to a topic without subscribers.
 func TestPublishSeqLeavesNothing(t *testing.T) {
 	inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 		var given []uint64

@@ -1,6 +1,6 @@
 package fanout_test
 
-// What slow subscribers cost.
+// The cost of slow subscribers.
 
 import (
 	"slices"
@@ -33,7 +33,7 @@ func TestSlow(t *testing.T) {
 			if len(quick.got) != 1000 {
 				t.Errorf("the quick one got %d messages, want 1000", len(quick.got))
 			}
-			wantStats(t, h, 1, 11, 0) // nobody can take them any more
+			wantStats(t, h, 1, 11, 0) // nobody can read the messages any more
 		})
 	})
 
@@ -44,7 +44,7 @@ func TestSlow(t *testing.T) {
 			publish(t, h, "room", 0, "one")
 			synctest.Wait()
 			wantStats(t, h, 1, 1, 1)
-			slow.take(c)
+			slow.read(c)
 			wantStats(t, h, 1, 1, 0)
 		})
 	})
@@ -52,7 +52,7 @@ func TestSlow(t *testing.T) {
 
 func TestSlowFreeTheLog(t *testing.T) {
 	t.Parallel()
-	t.Run("free what all have read", func(t *testing.T) {
+	t.Run("free messages that all have read", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			slow := [2]peer{{stalled: true}, {stalled: true}}
 			c := h.Subscribe("room", 0, false, &slow[0])
@@ -62,7 +62,7 @@ func TestSlowFreeTheLog(t *testing.T) {
 			publish(t, h, "room", 0, large, large)
 			synctest.Wait()
 			wantStats(t, h, 1, 2, 4)
-			slow[0].take(c)
+			slow[0].read(c)
 			publish(t, h, "room", 0, large)
 			synctest.Wait()
 			wantStats(t, h, 1, 2, 3)
@@ -73,7 +73,7 @@ func TestSlowFreeTheLog(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 1}, func(t *testing.T, h *fanout.Hub) {
 			wakes := 0
 			h.Subscribe("room", 0, false, waker(func(c *fanout.Cursor) {
-				if wakes++; c.Lost() {
+				if wakes++; c.Fallen() {
 					c.Drop()
 				}
 			}))
@@ -83,7 +83,7 @@ func TestSlowFreeTheLog(t *testing.T) {
 				synctest.Wait()
 			}
 			if wakes != 2 {
-				t.Errorf("woken %d times, want once for the first message and once for having lost it", wakes)
+				t.Errorf("woken %d times, want once for the first message and once for having fallen off", wakes)
 			}
 		})
 	})
@@ -100,7 +100,7 @@ func TestChunks(t *testing.T) {
 			if got := h.Stats().Chunks; got != want {
 				t.Errorf("%d chunks for a burst of 66,000 bytes, want %d", got, want)
 			}
-			slow.take(c)
+			slow.read(c)
 		}
 		slow.check(t, slices.Concat(burst, burst, burst)...)
 	})

@@ -1,6 +1,6 @@
 package fanout
 
-// Subscribers: the topics that a connection is on.
+// Subscribers: the topics of a connection.
 
 import (
 	"errors"
@@ -9,47 +9,47 @@ import (
 )
 
 var (
-	// ErrTopics is returned to a subscriber that is on as many topics as it may be.
+	// ErrTopics is returned to a subscriber that is on its maximum of topics.
 	ErrTopics = errors.New("fanout: on too many topics")
-	// ErrLeft is returned to a subscriber that has left [MaxLeft] topics, or more, and not taken all their messages.
-	ErrLeft = errors.New("fanout: too many topics left whose messages are not all taken")
+	// ErrLeft is returned to a subscriber that has left [MaxLeft] topics or more and not read all their messages.
+	ErrLeft = errors.New("fanout: too many topics left whose messages are not all read")
 )
 
 const (
-	// MaxLeft is how many topics whose messages it has not all taken a subscriber may have left when it joins another.
+	// MaxLeft limits the topics that a subscriber has left with unread messages. At the limit it cannot join another.
 	MaxLeft = 64
-	// Among so many names a map is not worth its memory.
+	// A map of this many names or fewer is not worth its memory.
 	fewTopics = 8
 )
 
-// Subscriber is the topics that a connection is on, and those it has left with messages to take. After its owner has
-// stopped to call Join, Since and Leave, Names goes on to return the topics that it was on.
+// Subscriber keeps the topics that a connection is on, and those that it has left with unread messages. Names still
+// returns the topics after the last call of Join, Since or Leave.
 type Subscriber struct {
-	hub     *Hub
-	target  Target
-	id      uint64
-	most    int
-	deflate bool
+	hub       *Hub
+	target    Target
+	id        uint64
+	maxTopics int
+	deflate   bool
 
 	mu     sync.Mutex
 	topics []*Cursor          // in the order of joining
 	byName map[string]*Cursor // the same; nil while they are few
-	left   []*Cursor          // those that were not drained when they were looked at last
+	left   []*Cursor          // those that were not drained at the last check
 }
 
-// NewSubscriber returns a subscriber that is on no topic, and may be on so many; negative: on any number. The others are as
-// for [Hub.Subscribe].
-func (h *Hub) NewSubscriber(most int, id uint64, deflate bool, target Target) *Subscriber {
-	return &Subscriber{hub: h, target: target, id: id, most: most, deflate: deflate}
+// NewSubscriber returns a subscriber that is on no topic. maxTopics limits its topics; negative: no limit. The other
+// arguments are those of [Hub.Subscribe].
+func (h *Hub) NewSubscriber(maxTopics int, id uint64, deflate bool, target Target) *Subscriber {
+	return &Subscriber{hub: h, target: target, id: id, maxTopics: maxTopics, deflate: deflate}
 }
 
-// Join subscribes to a topic, with [Hub.Subscribe]. The cursor is nil if the subscriber is on the topic already. If
-// it has left the topic with messages to take, those are to be taken first.
+// Join subscribes to a topic, with [Hub.Subscribe]. The cursor is nil if the subscriber is on the topic already. If it has
+// left the topic with unread messages, the owner has to read those first.
 func (s *Subscriber) Join(name string) (c *Cursor, err error) {
 	return s.join(name, func() *Cursor { return s.hub.Subscribe(name, s.id, s.deflate, s.target) })
 }
 
-// Since does what Join does with [Hub.SubscribeSince].
+// Since is Join with [Hub.SubscribeSince].
 func (s *Subscriber) Since(name string, seq uint64) (c *Cursor, complete bool, err error) {
 	c, err = s.join(name, func() (c *Cursor) {
 		c, complete = s.hub.SubscribeSince(name, seq, s.id, s.deflate, s.target)
@@ -58,14 +58,15 @@ func (s *Subscriber) Since(name string, seq uint64) (c *Cursor, complete bool, e
 	return c, complete, err
 }
 
+// join adds the cursor that open returns.
 func (s *Subscriber) join(name string, open func() *Cursor) (*Cursor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.findLocked(name) != nil {
 		return nil, nil
 	}
-	if s.most >= 0 {
-		if len(s.topics) >= s.most {
+	if s.maxTopics >= 0 {
+		if len(s.topics) >= s.maxTopics {
 			return nil, ErrTopics
 		}
 		if len(s.left) >= MaxLeft && s.leftLocked() >= MaxLeft {
@@ -86,7 +87,7 @@ func (s *Subscriber) join(name string, open func() *Cursor) (*Cursor, error) {
 	return c, nil
 }
 
-// Leave ends the subscription to a topic, and returns its cursor. It is nil if the subscriber is not on the topic.
+// Leave ends the subscription to a topic, and returns its cursor. The cursor is nil if the subscriber is not on the topic.
 func (s *Subscriber) Leave(name string) *Cursor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +135,7 @@ func (s *Subscriber) findLocked(name string) *Cursor {
 	return nil
 }
 
-// leftLocked returns how many topics were left and have messages to take.
+// leftLocked forgets topics whose messages were all read since, and returns how many are left with unread messages.
 func (s *Subscriber) leftLocked() int {
 	s.left = slices.DeleteFunc(s.left, (*Cursor).Drained)
 	if len(s.left) == 0 {

@@ -1,6 +1,6 @@
 package fanout_test
 
-// The topics that a subscriber is on, and those that it has left.
+// The topics of a subscriber, and those that it has left.
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 	"example.com/hail/internal/fanout"
 )
 
-// TestSubscriber joins and leaves topics at random, few or many, held against a list.
+// TestSubscriber joins and leaves topics at random, few or many, and compares them with a list.
 func TestSubscriber(t *testing.T) {
 	for _, topics := range []int{6, 100} {
 		t.Run(fmt.Sprint(topics), func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestSubscriberMost(t *testing.T) {
 	})
 }
 
-// TestSubscriberLeft leaves topics with a message to take, and takes them.
+// TestSubscriberLeft leaves topics with an unread message, and then reads them.
 func TestSubscriberLeft(t *testing.T) {
 	for _, most := range []int{1, 200, -1} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
@@ -114,12 +114,12 @@ func TestSubscriberLeft(t *testing.T) {
 				if len(left) != want || err != wantErr {
 					t.Errorf("leaves %d topics with a message, then %v; want %d, then %v", len(left), err, want, wantErr)
 				}
-				a.take(left[0])
+				a.read(left[0])
 				if err := visit(true); err != nil {
 					t.Errorf("when one is drained: %v", err)
 				}
 				for _, c := range left {
-					a.take(c)
+					a.read(c)
 				}
 				synctest.Wait()
 				if err := visit(false); err != nil {
@@ -140,7 +140,7 @@ func TestSubscriberSince(t *testing.T) {
 		if c == nil || !complete || err != nil {
 			t.Fatalf("got %v, %v, %v", c, complete, err)
 		}
-		a.take(c)
+		a.read(c)
 		a.check(t, "two", "three")
 		if c, complete, err := s.Since("room", numbers[0]); c != nil || complete || err != nil {
 			t.Errorf("on a topic that it is on: %v, %v, %v", c, complete, err)

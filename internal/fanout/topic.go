@@ -1,6 +1,6 @@
 package fanout
 
-// One topic: its log, its cursors, and what is kept for whom.
+// One topic: its log, its cursors, and which messages it keeps.
 
 import (
 	"slices"
@@ -11,42 +11,42 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// topic is created by the first to subscribe, or to publish where there is history, and gone when it has neither
-// cursors nor messages. Its messages have indices: 0, 1, 2 and so on.
+// topic is created by the first subscriber, or by the first publisher if there is history. It is gone when it has neither
+// cursors nor messages. Its messages have the indices 0, 1, 2 and so on.
 type topic struct {
-	hub     *Hub
-	name    string
-	history bool   // see [Config]
-	link    *topic // the queue's
+	hub       *Hub
+	name      string
+	history   bool   // see [Config]
+	queueNext *topic // the next topic in the queue
 
-	// head is twice the index of the next message, and one more while it is being appended. A cursor that
-	// is at it needs no lock to know that it has nothing to take: the mark stands before the number is
-	// taken, so whoever knows the number sees the mark, or the message.
+	// head is twice the index of the next message, plus one while that is being appended. A cursor at head needs no
+	// lock to know that nothing is unread: the one is added before the message gets its number, so a goroutine that knows the
+	// number sees that head has changed.
 	head  atomic.Uint64
-	wants atomic.Int32 // subscribers that want compressed frames
+	wants atomic.Int32 // how many subscribers want compressed frames
 	gone  atomic.Bool  // set under mu
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	floor   uint64    // the number of the last message that is not in the log, or the latest at the start
-	cursors []*Cursor // those that have ended and not been drained too
-	log     *log      // nil where it is empty and no round runs
+	floor   uint64    // the number of the last message that is not in the log, or the latest when the topic was created
+	cursors []*Cursor // including those that have ended and are not drained
+	log     *log      // nil if it is empty and no round runs
 	round   *round    // nil while nobody is being woken
-	subs    int32     // cursors that have not ended
-	behind  int32     // cursors that have something to take
-	lost    int32     // cursors that are known to have fallen off
-	hint    int32     // how large the log has been lately, in bytes
-	bound   Bound     // what made the log drop messages that were not read
-	dirty   bool      // something came since the round began
-	queued  bool
-	shared  bool // the round uses the array of cursors
-	aging   bool // the hub's timer knows of the topic
+	subs    int32     // how many cursors have not ended
+	unread  int32     // how many cursors have something to read
+	fallen  int32     // how many cursors are known to have fallen off the log
+	hint    int32     // how large the log was lately, in bytes
+	bound   Bound     // the limit that made the log drop unread messages
+	dirty   bool      // messages came since the round started
+	queued  bool      // it is in the queue, or about to be
+	shared  bool      // the round uses the array of cursors
+	aging   bool      // the hub has scheduled a check of the history
 }
 
 // next returns the index of the next message. mu is held.
 func (t *topic) next() uint64 { return t.head.Load() >> 1 }
 
-// firstLocked returns the index of the oldest message that the log has, that of the next where it is empty.
+// firstLocked returns the index of the oldest message in the log, that of the next message if it is empty.
 func (t *topic) firstLocked() uint64 {
 	if t.log == nil {
 		return t.next()
@@ -62,13 +62,13 @@ func (t *topic) keepsDeflated() bool {
 	return t.wants.Load() > 0 || t.history && t.hub.cfg.Deflate
 }
 
-// numberLocked takes a number for a message that is appended before mu is free, so that numbers rise in the log.
+// numberLocked returns the number of a message that is appended before mu is unlocked. So numbers rise in the log.
 func (t *topic) numberLocked() (seq uint64) {
 	t.head.Store(t.head.Load() | 1)
-	return t.hub.order.Add(1)
+	return t.hub.lastSeq.Add(1)
 }
 
-// unnumberLocked notes that no message is being appended.
+// unnumberLocked undoes the mark of numberLocked if the message is not appended.
 func (t *topic) unnumberLocked() { t.head.Store(t.head.Load() &^ 1) }
 
 // appendLocked appends a message that has its number.
@@ -83,44 +83,44 @@ func (t *topic) appendLocked(m *message, seq uint64) {
 		m.deflated = nil
 	}
 	ch := l.tailFor(m, next, t)
-	before := ch.before(len(ch.entries))
+	before := ch.bytesBefore(len(ch.entries))
 	ch.add(m, seq)
 	if t.history {
 		ch.times = append(ch.times, h.now())
 	}
-	size := ch.before(len(ch.entries)) - before
+	size := ch.bytesBefore(len(ch.entries)) - before
 	l.bytes += size
 	l.total += size
 	l.peak = max(l.peak, l.bytes)
 	t.head.Store((next + 1) << 1)
-	t.behind = int32(len(t.cursors)) - t.lost
+	t.unread = int32(len(t.cursors)) - t.fallen
 	t.boundLocked()
-	if t.behind == 0 {
-		t.settleLocked(next + 1)
+	if t.unread == 0 {
+		t.dropBelowLocked(next + 1)
 	}
 }
 
-// boundLocked drops what is past the log's bounds, read or not.
+// boundLocked drops the messages that exceed the log's limits, read or not.
 func (t *topic) boundLocked() {
 	cfg, l, next := &t.hub.cfg, t.log, t.next()
 	if limit := uint64(cfg.MaxMessages); cfg.MaxMessages > 0 && next-l.first > limit {
 		t.bound = Messages
 		t.floor = l.drop(next-limit, true)
 	}
-	// The newest always fits, but for the second stream of a very small log.
+	// The newest always fits, except with the compressed frames of a very small log.
 	for cfg.MaxBytes > 0 && l.bytes > cfg.MaxBytes && l.first+1 < next {
 		t.bound = Bytes
 		t.floor = l.drop(l.first+1, true)
 	}
 }
 
-// settleLocked drops what is below low, the lowest cursor, except for history.
-func (t *topic) settleLocked(low uint64) {
+// dropBelowLocked drops the messages below low, the lowest cursor, except history.
+func (t *topic) dropBelowLocked(low uint64) {
 	l := t.log
 	if l == nil {
 		return
 	}
-	// While a round runs more is likely to come.
+	// While a round runs, more messages are likely to come.
 	keep := t.round != nil
 	if seq := l.drop(min(low, t.historyLocked()), keep); seq != 0 {
 		t.floor = seq
@@ -132,7 +132,7 @@ func (t *topic) settleLocked(low uint64) {
 	}
 }
 
-// historyLocked returns the index from which on messages are kept whether they are read or not.
+// historyLocked returns the index of the oldest message that is kept as history.
 func (t *topic) historyLocked() uint64 {
 	next := t.next()
 	if !t.history || t.log == nil {
@@ -147,23 +147,23 @@ func (t *topic) historyLocked() uint64 {
 	return from
 }
 
-// expiryLocked returns when the message of this index is too old for history.
+// expiryLocked returns when the message of this index gets too old for history.
 func (t *topic) expiryLocked(index uint64) time.Duration {
 	ch, i := t.log.find(index)
 	return ch.times[i] + t.hub.cfg.HistoryAge
 }
 
-// countLocked counts c in, or out with -1.
+// countLocked adds n to the counter that c belongs to: 1 counts it in, -1 counts it out.
 func (t *topic) countLocked(c *Cursor, n int32) {
 	switch {
-	case c.lost:
-		t.lost += n
+	case c.fallen:
+		t.fallen += n
 	case c.next.Load() < c.limitLocked():
-		t.behind += n
+		t.unread += n
 	}
 }
 
-// addLocked makes c a subscriber.
+// addLocked adds c to the topic's cursors.
 func (t *topic) addLocked(c *Cursor) {
 	c.at = int32(len(t.cursors))
 	t.cursors = append(t.cursors, c)
@@ -175,16 +175,16 @@ func (t *topic) addLocked(c *Cursor) {
 	t.lowLocked(t.round, c)
 }
 
-// endLocked makes c no subscriber.
+// endLocked ends c: it reads nothing that is published from now on.
 func (t *topic) endLocked(c *Cursor) {
-	c.ended, c.end = true, t.next()
+	c.ended, c.endIndex = true, t.next()
 	t.subs--
 	if c.deflate {
 		t.wants.Add(-1)
 	}
 }
 
-// removeLocked takes c out.
+// removeLocked removes c from the topic's cursors.
 func (t *topic) removeLocked(c *Cursor) {
 	if !c.ended {
 		t.endLocked(c)
@@ -204,15 +204,16 @@ func (t *topic) removeLocked(c *Cursor) {
 	} else if 4*last < cap(t.cursors) {
 		t.cursors = slices.Clone(t.cursors)
 	}
-	t.readLocked()
+	t.dropReadLocked()
 }
 
-// moveLocked moves c on. One that was lost before is so no more where it has moved past all that was dropped.
+// moveLocked moves c to an index. A cursor that has fallen off the log is on it again if it moves past the messages that
+// were dropped.
 func (t *topic) moveLocked(c *Cursor, next uint64) {
 	t.countLocked(c, -1)
 	c.next.Store(next)
-	if c.lost && !t.fallenLocked(c) {
-		c.lost = false
+	if c.fallen && !t.fallenLocked(c) {
+		c.fallen = false
 		t.lowLocked(t.round, c)
 	}
 	t.countLocked(c, 1)
@@ -221,36 +222,36 @@ func (t *topic) moveLocked(c *Cursor, next uint64) {
 	case c.ended:
 		t.removeLocked(c)
 	default:
-		t.readLocked()
+		t.dropReadLocked()
 	}
 }
 
-// readLocked drops the log when everyone has read it. That the slow among them are behind no more is
-// seen here alone: nobody is being woken when they catch up.
-func (t *topic) readLocked() {
-	if t.behind == 0 {
-		t.settleLocked(t.next())
+// dropReadLocked drops the log if every cursor has read it. When a slow subscriber catches up no round runs, so only this
+// notices it.
+func (t *topic) dropReadLocked() {
+	if t.unread == 0 {
+		t.dropBelowLocked(t.next())
 	}
 }
 
-// loseLocked reports whether c has fallen off, and takes note of it.
-func (t *topic) loseLocked(c *Cursor) bool {
-	if c.lost || !t.fallenLocked(c) {
-		return c.lost
+// noteFallenLocked notes and reports whether c has fallen off the log.
+func (t *topic) noteFallenLocked(c *Cursor) bool {
+	if c.fallen || !t.fallenLocked(c) {
+		return c.fallen
 	}
 	t.countLocked(c, -1)
-	c.lost = true
+	c.fallen = true
 	t.countLocked(c, 1)
-	t.readLocked()
+	t.dropReadLocked()
 	return true
 }
 
-// fallenLocked reports whether the log has dropped what c is to take next.
+// fallenLocked reports whether the log has dropped the message that c reads next.
 func (t *topic) fallenLocked(c *Cursor) bool {
 	return c.next.Load() < min(t.firstLocked(), c.limitLocked())
 }
 
-// passOwnLocked moves c past messages of its own.
+// passOwnLocked moves c past messages that its owner has sent.
 func (t *topic) passOwnLocked(c *Cursor) {
 	if c.id == 0 {
 		return
@@ -269,7 +270,7 @@ func (t *topic) passOwnLocked(c *Cursor) {
 	}
 }
 
-// unlock unlocks mu, and takes the topic out where it has become empty.
+// unlock unlocks mu, and forgets the topic if it has neither cursors nor messages.
 func (t *topic) unlock() {
 	gone := len(t.cursors) == 0 && t.log == nil && t != t.hub.all && !t.gone.Load()
 	if gone {

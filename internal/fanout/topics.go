@@ -1,6 +1,6 @@
 package fanout
 
-// The topics by name, in parts with a lock each, so that publishers seldom meet.
+// The topics by name, in shards with a lock each, so that publishers seldom wait for each other.
 
 import (
 	"hash/maphash"
@@ -10,15 +10,17 @@ import (
 
 const shards = 64
 
+// topics is a table of topics by name.
 type topics struct {
 	seed   maphash.Seed
 	shards [shards]shard
 }
 
+// shard is a part of the table. It fills a cache line.
 type shard struct {
 	mu     sync.RWMutex
 	byName map[string]*topic
-	_      [32]byte // a cache line each
+	_      [32]byte
 }
 
 func (ts *topics) init() { ts.seed = maphash.MakeSeed() }
@@ -27,20 +29,20 @@ func (ts *topics) shard(name string) *shard {
 	return &ts.shards[maphash.String(ts.seed, name)%shards]
 }
 
-// find returns the topic of that name, nil where there is none.
+// find returns the topic of that name, nil if there is none.
 func (ts *topics) find(name string) *topic {
 	s := ts.shard(name)
 	s.mu.RLock()
 	t := s.byName[name]
 	s.mu.RUnlock()
 	if t != nil && t.gone.Load() {
-		return nil // its forget is on the way
+		return nil // forget is about to remove it
 	}
 	return t
 }
 
-// findOr returns the topic of that name. Where there is none it takes a number for a message that nobody gets: a
-// topic that is created afterwards knows that there was something before it.
+// findOr returns the topic of that name. If there is none, it returns the number of a message that nobody reads. The
+// shard is locked meanwhile, so a topic that is created later knows that a message came before it.
 func (h *Hub) findOr(name string) (t *topic, seq uint64) {
 	s := h.topics.shard(name)
 	s.mu.RLock()
@@ -48,11 +50,11 @@ func (h *Hub) findOr(name string) (t *topic, seq uint64) {
 	if t = s.byName[name]; t != nil && !t.gone.Load() {
 		return t, 0
 	}
-	return nil, h.order.Add(1)
+	return nil, h.lastSeq.Add(1)
 }
 
-// open returns the topic of that name, a new one where there is none. It may be gone
-// when its lock is taken.
+// open returns the topic of that name, and creates it if there is none. The topic may be gone by the time that the caller
+// has locked it.
 func (h *Hub) open(name string) *topic {
 	if t := h.topics.find(name); t != nil {
 		return t
@@ -67,12 +69,12 @@ func (h *Hub) open(name string) *topic {
 		s.byName = make(map[string]*topic)
 	}
 	// The caller's string may be a piece of a large one.
-	t := &topic{hub: h, name: strings.Clone(name), history: h.history, floor: h.order.Load()}
+	t := &topic{hub: h, name: strings.Clone(name), history: h.history, floor: h.lastSeq.Load()}
 	s.byName[t.name] = t
 	return t
 }
 
-// forget takes out a topic that is gone, unless a new one of its name has taken its place.
+// forget removes a topic that is gone, unless a new one of its name has replaced it.
 func (ts *topics) forget(t *topic) {
 	s := ts.shard(t.name)
 	s.mu.Lock()
@@ -86,8 +88,8 @@ func (ts *topics) forget(t *topic) {
 	}
 }
 
-// each calls look for every topic, and yields the names for which that says true. yield is called
-// without a lock.
+// each calls look for every topic, and yields the name and number of those for which look returns true. yield is called
+// with no lock held.
 func (ts *topics) each(look func(*topic) (int, bool), yield func(string, int) bool) {
 	type row struct {
 		name string

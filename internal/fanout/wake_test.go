@@ -1,6 +1,6 @@
 package fanout_test
 
-// Who is woken, when, and by whom.
+// Waking: who is woken, when, and by whom.
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func (w waker) Wake(c *fanout.Cursor) { w(c) }
 
 func TestKeepUp(t *testing.T) {
 	t.Parallel()
-	// As many publishers as there are may be ahead of those who wake by a message each.
+	// Each publisher may be a message ahead of the waking.
 	for name, c := range map[string]struct {
 		cfg        fanout.Config
 		publishers int
@@ -62,7 +62,7 @@ func TestKeepUp(t *testing.T) {
 
 func TestWake(t *testing.T) {
 	t.Parallel()
-	t.Run("comes once for each subscriber that is behind", func(t *testing.T) {
+	t.Run("comes once for each subscriber with unread messages", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			peers := make([]peer, 5000)
 			for i := range peers {
@@ -104,7 +104,7 @@ func TestWake(t *testing.T) {
 
 func TestWakeIsShared(t *testing.T) {
 	t.Parallel()
-	t.Run("is shared by several goroutines where there are many", func(t *testing.T) {
+	t.Run("is shared by several goroutines if there are many subscribers", func(t *testing.T) {
 		if runtime.GOMAXPROCS(0) < 2 {
 			t.Skip("needs two processors")
 		}
@@ -162,7 +162,7 @@ func TestWakeIsNotLost(t *testing.T) {
 					defer c.Drop()
 					for range 500 {
 						h.Publish(name, text, nil, 0)
-						<-woken // for ever where the wake was lost
+						<-woken // blocks for ever if the wake is lost
 					}
 				})
 			}
@@ -172,7 +172,7 @@ func TestWakeIsNotLost(t *testing.T) {
 		})
 	})
 
-	t.Run("comes to who subscribes when all had left", func(t *testing.T) {
+	t.Run("comes to a subscriber that joins after all have left", func(t *testing.T) {
 		inBubble(t, fanout.Config{HistoryMessages: 1, HistoryAge: time.Hour}, func(t *testing.T, h *fanout.Hub) {
 			for i := range 100 {
 				name := fmt.Sprint(i)
@@ -192,7 +192,7 @@ func TestWakeIsNotLost(t *testing.T) {
 
 func TestWakeTakesTurns(t *testing.T) {
 	t.Parallel()
-	t.Run("comes to a small topic in the midst of a large one", func(t *testing.T) {
+	t.Run("comes to a small topic during the round of a large one", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
 			var woken atomic.Int32
 			both := make(chan struct{})
@@ -209,7 +209,7 @@ func TestWakeTakesTurns(t *testing.T) {
 			close(both)
 			synctest.Wait()
 			if all := woken.Load(); before < 0 || before == all {
-				t.Errorf("woken behind %d of %d subscribers of the large one", before, all)
+				t.Errorf("woken after %d of %d subscribers of the large one, want before the last", before, all)
 			}
 		})
 	})
@@ -246,7 +246,7 @@ func TestWakeTakesTurns(t *testing.T) {
 
 func TestWakeHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
-	t.Run("keeps no publisher for long", func(t *testing.T) {
+	t.Run("delays no publisher for long", func(t *testing.T) {
 		inBubble(t, fanout.Config{MaxMessages: 100}, func(t *testing.T, h *fanout.Hub) {
 			release := make(chan struct{})
 			h.Subscribe("room", 0, false, waker(func(*fanout.Cursor) { <-release }))
@@ -261,7 +261,7 @@ func TestWakeHoldsNobodyUp(t *testing.T) {
 					most = 10 * time.Millisecond
 				}
 				if waited > most {
-					t.Fatalf("message %d waited %v, want %v at the most", i, waited, most)
+					t.Fatalf("message %d waited %v, want at most %v", i, waited, most)
 				}
 			}
 			close(release)
