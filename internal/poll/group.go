@@ -4,64 +4,65 @@ package poll
 
 import "sync"
 
-// group is the goroutines that a socket has besides its serving one: a WaitGroup that may be added to while it is
-// waited for. Too late is refused.
+// group counts goroutines. Unlike a sync.WaitGroup it may be added to while somebody waits for it, and it can be closed.
 type group struct {
-	mu    sync.Mutex
-	ended bool
-	wg    sync.WaitGroup
+	mu     sync.Mutex
+	n      int
+	closed bool
+	empty  chan struct{} // closed by the last to leave, nil if nobody waits
 }
 
-// start runs f on a goroutine of its own, which wait waits for. After wait it only reports false.
-func (g *group) start(f func()) bool {
+// join counts one more goroutine. It reports false, and does not count it, if the group is closed.
+func (g *group) join() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.ended {
-		g.wg.Go(f)
+	if g.closed {
+		return false
 	}
-	return !g.ended
+	g.n++
+	return true
 }
 
+// leave undoes join.
+func (g *group) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.n--; g.n == 0 && g.empty != nil {
+		close(g.empty)
+		g.empty = nil
+	}
+}
+
+// start runs f on a goroutine of its own, which wait waits for. It reports false if the group is closed.
+func (g *group) start(f func()) bool {
+	if !g.join() {
+		return false
+	}
+	go func() {
+		defer g.leave() // also if f ends the goroutine
+		f()
+	}()
+	return true
+}
+
+// close lets nobody join any more.
+func (g *group) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+}
+
+// wait waits until the group is empty.
 func (g *group) wait() {
 	g.mu.Lock()
-	g.ended = true
-	g.mu.Unlock()
-	g.wg.Wait()
-}
-
-// crew counts goroutines. It may be added to while it is waited for.
-type crew struct {
-	mu    sync.Mutex
-	n     int
-	empty chan struct{} // closed by the last to leave; nil: nobody waits
-}
-
-func (c *crew) join() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n++
-}
-
-func (c *crew) leave() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n--; c.n == 0 && c.empty != nil {
-		close(c.empty)
-		c.empty = nil
-	}
-}
-
-// wait waits until nobody is there.
-func (c *crew) wait() {
-	c.mu.Lock()
-	for c.n > 0 {
-		if c.empty == nil {
-			c.empty = make(chan struct{})
+	for g.n > 0 {
+		if g.empty == nil {
+			g.empty = make(chan struct{})
 		}
-		empty := c.empty
-		c.mu.Unlock()
+		empty := g.empty
+		g.mu.Unlock()
 		<-empty
-		c.mu.Lock()
+		g.mu.Lock()
 	}
-	c.mu.Unlock()
+	g.mu.Unlock()
 }

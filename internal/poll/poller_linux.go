@@ -35,7 +35,7 @@ type Poller struct {
 	leaving bool // it has been told to look up
 	left    *sync.Cond
 	dog     watchdog
-	streams crew
+	streams group
 }
 
 // worker is one goroutine that serves sockets.

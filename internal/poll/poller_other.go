@@ -5,7 +5,7 @@ package poll
 import "net"
 
 // Poller makes Sockets. Its zero value is ready.
-type Poller struct{ streams crew }
+type Poller struct{ streams group }
 
 // New returns the Socket for nc, which it owns from then on.
 func (p *Poller) New(nc net.Conn, h Handler) Socket { return newStream(nc, h, &p.streams) }

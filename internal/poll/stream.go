@@ -19,9 +19,9 @@ const (
 )
 
 type stream struct {
-	nc   net.Conn
-	h    Handler
-	crew *crew // of the Poller
+	nc      net.Conn
+	h       Handler
+	streams *group // of the Poller
 
 	closed chan struct{} // by Close
 	once   sync.Once
@@ -37,12 +37,12 @@ type stream struct {
 	chunk   int // owned by write
 }
 
-func newStream(nc net.Conn, h Handler, crew *crew) *stream {
-	return &stream{nc: nc, h: h, crew: crew, closed: make(chan struct{})}
+func newStream(nc net.Conn, h Handler, streams *group) *stream {
+	return &stream{nc: nc, h: h, streams: streams, closed: make(chan struct{})}
 }
 
 func (s *stream) Start(bool) {
-	s.crew.join()
+	s.streams.join()
 	go s.serve()
 }
 
@@ -55,11 +55,12 @@ func (s *stream) serve() {
 			go s.serve() // user code has ended the goroutine
 			return
 		}
-		defer s.crew.leave() // also where user code ends the goroutine
-		s.once.Do(func() {   // else Close has begun to, and is waited for
+		defer s.streams.leave() // also where user code ends the goroutine
+		s.once.Do(func() {      // else Close has begun to, and is waited for
 			close(s.closed)
 			s.end()
 		})
+		s.writers.close()
 		s.writers.wait()
 		s.h.Done()
 	}()
