@@ -99,7 +99,7 @@ func (c Cause) String() string {
 // CloseInfo says how a connection ended.
 type CloseInfo struct {
 	// Code is the code of the close frame that was sent or received first: 1005 if that had no code, 1006 if no close
-	// frame was exchanged. After a failure it is the code of ours.
+	// frame was exchanged. After a failure it is the code of ours, 1006 if that was not written.
 	Code StatusCode
 	// Reason is the reason in the same close frame, "" for none.
 	Reason string

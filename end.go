@@ -37,7 +37,7 @@ func (c *Conn) apply(e life.Event, why CloseInfo) life.Do {
 	switch {
 	case do.Has(life.Decide):
 		c.ending = &ending{info: why}
-		if isBreach(e) && !do.Has(life.Report) {
+		if isBreach(why.Cause) && !do.Has(life.Report) {
 			c.ending.late = why.Err
 		}
 	case e == life.CutOff || e == life.Starve:
@@ -57,8 +57,19 @@ func (c *Conn) apply(e life.Event, why CloseInfo) life.Do {
 	return do
 }
 
-// isBreach reports whether OnError is told of the event.
-func isBreach(e life.Event) bool { return e == life.Expire || e == life.Violate || e == life.Lose }
+// isBreach reports whether OnError is told of an end with that cause: the peer broke the protocol or a limit.
+func isBreach(cause Cause) bool {
+	switch cause {
+	case CauseProtocol, CauseReadLimit, CauseMessageRate, CauseMessageTimeout, CauseSlowConsumer:
+		return true
+	}
+	return false
+}
+
+// isFailure reports whether an end with that cause is neither side's wish.
+func isFailure(cause Cause) bool {
+	return cause != CausePeerClosed && cause != CauseClosed && cause != CauseShutdown
+}
 
 // act does what the machine has said.
 func (c *Conn) act(do life.Do, info CloseInfo) {
@@ -94,11 +105,10 @@ func (c *Conn) act(do life.Do, info CloseInfo) {
 // closeFrame returns the close frame for an end. After a failure, data that the peer has not accepted for long is not waited for.
 func closeFrame(info CloseInfo) link.CloseFrame {
 	f := link.CloseFrame{Code: int(info.Code), Reason: info.Reason}
-	switch info.Cause {
-	case CausePeerClosed:
+	switch {
+	case info.Cause == CausePeerClosed:
 		f.Reason = "" // its own code is the answer
-	case CauseClosed, CauseShutdown:
-	default:
+	case isFailure(info.Cause):
 		f.DropStalled, f.DropSources = true, info.Cause == CauseSlowConsumer
 	}
 	return f
@@ -147,7 +157,7 @@ func (c *Conn) peerClosed(p *link.PeerClose) {
 	info := CloseInfo{Code: StatusCode(p.Code), Reason: p.Reason, Cause: CausePeerClosed}
 	c.mu.Lock()
 	// After a failure, the peer's or ours, nothing of its close frame is used (RFC 6455 section 7.1.7).
-	if c.ending != nil && p.First && (c.ending.info.Cause == CauseClosed || c.ending.info.Cause == CauseShutdown) {
+	if c.ending != nil && p.First && !isFailure(c.ending.info.Cause) {
 		c.ending.info.Code, c.ending.info.Reason = info.Code, info.Reason
 	}
 	c.mu.Unlock()
@@ -254,9 +264,9 @@ func (e *ending) conclude(s life.State, lost int) {
 	e.info.Err = s.Conclude(e.info.Err, e.trouble, lost)
 }
 
-// settle sets the code of a connection that is cut in that state.
+// settle sets the code of a connection that is cut in that state. After a failure the peer's close frame does not count.
 func (i *CloseInfo) settle(s life.State) {
-	if !s.Sent() && !s.Received() {
+	if !s.Sent() && (!s.Received() || isFailure(i.Cause)) {
 		i.Code, i.Reason = StatusAbnormalClosure, ""
 	}
 }

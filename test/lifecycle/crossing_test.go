@@ -32,10 +32,13 @@ func TestMalformedCloseFrameAfterACallbackGaveUp(t *testing.T) {
 		synctest.Wait()
 		p.Write(hailtest.CloseFrame(999, "").Bytes())
 		info := kit.Await(t, "OnClose", e.Closed, time.Second)
-		kit.CheckClosed(t, info, hail.StatusProtocolError, hail.CauseProtocol, false)
+		kit.CheckClosed(t, info, hail.StatusAbnormalClosure, hail.CauseProtocol, false)
 		kit.CheckNames(t, info.Err, "close frame with code 999")
 		if got := s.Stats().Closed; got[hail.CauseProtocol] != 1 || len(got) != 1 {
 			t.Errorf("Stats.Closed: got %v, want one by the protocol", got)
+		}
+		if len(e.Errs) != 1 {
+			t.Errorf("OnError was called %d times, want once", len(e.Errs))
 		}
 	})
 }
