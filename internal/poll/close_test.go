@@ -1,6 +1,6 @@
 package poll_test
 
-// The end from our side: Close and CloseWrite, at every moment.
+// The end from our side: Close and CloseWrite, at any moment.
 
 import (
 	"io"
@@ -12,7 +12,7 @@ import (
 )
 
 func TestClose(t *testing.T) {
-	t.Run("in Turn", func(t *testing.T) {
+	t.Run("in Ready", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			h := start(t, server, func(h *handler) {
 				h.turn = func(p []byte, err error) bool {
@@ -32,7 +32,7 @@ func TestClose(t *testing.T) {
 			}
 		})
 	})
-	t.Run("in Turn that ends its goroutine", func(t *testing.T) {
+	t.Run("in Ready that ends its goroutine", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			h := start(t, server, func(h *handler) {
 				h.turn = func(p []byte, err error) bool {
@@ -59,7 +59,7 @@ func TestClose(t *testing.T) {
 				}
 			})
 			write(t, peer, []byte("a"))
-			wait(t, "Turn", turned)
+			wait(t, "Ready", turned)
 			var wg sync.WaitGroup
 			for range 4 {
 				wg.Go(func() { h.sock.Close() })
@@ -69,7 +69,7 @@ func TestClose(t *testing.T) {
 			wantEOF(t, peer, "")
 		})
 	})
-	t.Run("while Turn runs", func(t *testing.T) {
+	t.Run("while Ready runs", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			running, closed := make(chan struct{}), make(chan struct{})
 			h := start(t, server, func(h *handler) {
@@ -78,15 +78,15 @@ func TestClose(t *testing.T) {
 						close(running)
 						<-closed
 						if h.dones.Load() != 0 {
-							t.Error("Done while Turn runs")
+							t.Error("Done while Ready runs")
 						}
 					}
 					return err == nil
 				}
 			})
 			write(t, peer, []byte("a"))
-			wait(t, "Turn", running)
-			h.sock.Close() // does not wait for the Turn
+			wait(t, "Ready", running)
+			h.sock.Close() // does not wait for the Ready
 			wantEOF(t, peer, "")
 			close(closed)
 			wait(t, "Done", h.done)
@@ -106,7 +106,7 @@ func TestClose(t *testing.T) {
 			}
 		})
 	})
-	t.Run("before Start, behind bytes that have arrived", func(t *testing.T) {
+	t.Run("before Start, after bytes have arrived", func(t *testing.T) {
 		t.Parallel()
 		for range 100 {
 			server, peer := tcpPair(t)
@@ -164,7 +164,7 @@ func TestCloseWrite(t *testing.T) {
 	})
 }
 
-// overTLS stands for a *tls.Conn, whose Close writes an alert, and waits for a peer that does not read.
+// overTLS stands for a *tls.Conn. Its Close writes an alert, and blocks if the peer does not read.
 type overTLS struct {
 	net.Conn
 	t testing.TB
@@ -175,7 +175,7 @@ func (o overTLS) NetConn() net.Conn { return o.Conn }
 func (o overTLS) Close() error {
 	o.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 	if _, err := o.Conn.Write([]byte("alert")); err != io.ErrClosedPipe {
-		o.t.Errorf("a write at the Close of what lies over the transport: %v, want the transport closed before", err)
+		o.t.Errorf("the alert's write returned %v, want the transport to be closed before", err)
 	}
 	return o.Conn.Close()
 }
@@ -189,7 +189,7 @@ func TestCloseOfTLS(t *testing.T) {
 	wantEOF(t, peer, "")
 }
 
-// flooded is a connection whose reader is long in coming back, for which a net.Conn's Close waits.
+// flooded is a connection whose Read takes long to return. Like a net.Conn's, its Close waits for that.
 type flooded struct {
 	net.Conn
 	reading, back chan struct{}
@@ -198,7 +198,7 @@ type flooded struct {
 func (f flooded) Read([]byte) (int, error) {
 	select {
 	case f.reading <- struct{}{}:
-	default: // it is back, and reads on
+	default: // Read has returned, and is called again
 	}
 	<-f.back
 	return 0, net.ErrClosed

@@ -1,6 +1,6 @@
 package poll_test
 
-// Descriptors: closed once, never another socket's, and what happens without any.
+// Descriptors: each is closed once, no socket uses another's, and sockets work if none is left.
 
 import (
 	"net"
@@ -12,7 +12,7 @@ import (
 	"example.com/hail/internal/poll"
 )
 
-// descriptors counts the process's open ones whose name begins like this.
+// descriptors counts the process's open descriptors whose name begins with name.
 func descriptors(t testing.TB, name string) int {
 	t.Helper()
 	const dir = "/proc/self/fd/"
@@ -29,8 +29,8 @@ func descriptors(t testing.TB, name string) int {
 	return n
 }
 
-// TestHaltLeavesNoDescriptor is not parallel: it counts the whole process's. Sets that earlier tests have left may be closed
-// meanwhile, with their memory.
+// TestHaltLeavesNoDescriptor is not parallel: it counts the descriptors of the whole process. The garbage collector may
+// close sets of earlier tests meanwhile.
 func TestHaltLeavesNoDescriptor(t *testing.T) {
 	sets, sockets := descriptors(t, "anon_inode:[eventpoll]"), descriptors(t, "socket:")
 	var p poll.Poller
@@ -56,7 +56,7 @@ func TestHaltLeavesNoDescriptor(t *testing.T) {
 	}
 }
 
-// TestBlockingDescriptor has somebody ask for a connection's descriptor, which makes it one that blocks.
+// TestBlockingDescriptor asks for a connection's descriptor, which makes it blocking.
 func TestBlockingDescriptor(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports[:2] {
@@ -71,11 +71,11 @@ func TestBlockingDescriptor(t *testing.T) {
 			f.Close()
 			var said <-chan string
 			h := start(t, server, func(h *handler) {
-				h.size = 1 // no read is short, so another has to find nothing
+				h.size = 1 // no read is short, so one more has to find nothing
 				said = echo(h)
 			})
 			write(t, peer, []byte("a"))
-			wait(t, "Turn", said)
+			wait(t, "Ready", said)
 			h.sock.Close()
 			wait(t, "Done", h.done)
 			wantEOF(t, peer, "")
@@ -83,8 +83,8 @@ func TestBlockingDescriptor(t *testing.T) {
 	}
 }
 
-// TestReusedDescriptors has sockets that are gone, but of which somebody holds a copy, go on to have events
-// where others have been given their descriptors.
+// TestReusedDescriptors has events of sockets that are closed, but of which somebody holds a copy, come after other sockets
+// got their descriptors.
 func TestReusedDescriptors(t *testing.T) {
 	t.Parallel()
 	var p poll.Poller
@@ -119,7 +119,7 @@ func TestReusedDescriptors(t *testing.T) {
 	}
 	for i, h := range handlers {
 		write(t, peers[i], []byte("b"))
-		if got := wait(t, "Turn", said[i]); got != "b" {
+		if got := wait(t, "Ready", said[i]); got != "b" {
 			t.Errorf("read %q, want %q", got, "b")
 		}
 		if h.sock.HungUp() || len(h.hangups) > 0 {
@@ -133,7 +133,7 @@ func TestReusedDescriptors(t *testing.T) {
 	wait(t, "Halt", halt(&p))
 }
 
-// TestReusedDescriptorsInARace has ends of sockets overtaken by our Close, and by others that are given their descriptors.
+// TestReusedDescriptorsInARace closes sockets while their peers hang up, and has other sockets get their descriptors.
 func TestReusedDescriptorsInARace(t *testing.T) {
 	t.Parallel()
 	var p poll.Poller
@@ -143,7 +143,7 @@ func TestReusedDescriptorsInARace(t *testing.T) {
 			for range often(500) {
 				server, peer := rawSocketPair(t)
 				old := startOf(t, &p, server, nil)
-				// Its end is an event, which our Close may overtake.
+				// The hang-up is an event, which may be handled after our Close.
 				group.Go(func() { peer.Close() })
 				old.sock.Close()
 				server, next := rawSocketPair(t)

@@ -2,8 +2,8 @@
 
 package poll
 
-// Faults under a sock, for tests: system calls that do less than they could, or fail. The system does all of it,
-// only seldom. What a call leaves undone is followed by an event, as it would be.
+// Faults under a sock, for tests: system calls that do less than they could, or fail. A system does all of it, but seldom.
+// After a call that leaves something undone an event follows, as it does in a system.
 
 import (
 	"math/rand/v2"
@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Faults says how often a system call on a socket fails, each as one in so many; 0: never.
+// Faults says how often a system call on a socket fails. n means one call in n, 0 means never.
 type Faults struct {
 	Short   int // reads and writes of a part
 	Blocked int // EAGAIN although there is something to read, or room
 	Reset   int // ECONNRESET
-	Slow    int // events that come late, or a few at a time
+	Slow    int // events that come late, and a few at a time
 	NoFile  int // EMFILE
 }
 
@@ -31,12 +31,13 @@ var faults struct {
 	seen    int
 }
 
+// watch is a descriptor that an epoll set watches.
 type watch struct {
 	set   int
 	event unix.EpollEvent
 }
 
-// Inject has the system calls fail from now on, and returns how many faults there have been.
+// Inject makes system calls fail from now on, and returns how many have failed so far.
 func Inject(f Faults, seed uint64) (seen int) {
 	faults.Lock()
 	defer faults.Unlock()
@@ -47,7 +48,7 @@ func Inject(f Faults, seed uint64) (seen int) {
 // Injects reports that this build has faults.
 const Injects = true
 
-// strikes draws whether a fault is due. faults is locked.
+// strikes reports at random whether a fault is due. faults is locked.
 func strikes(oneIn int) bool {
 	if oneIn <= 0 || faults.rand == nil || faults.rand.IntN(oneIn) > 0 {
 		return false
@@ -56,14 +57,14 @@ func strikes(oneIn int) bool {
 	return true
 }
 
-// disturb draws what becomes of a call for n bytes: how many of them it may take, or its error.
+// disturb returns at random how many of n bytes a call may read or write, or its error.
 func disturb(fd, n int) (int, error) {
 	faults.Lock()
 	defer faults.Unlock()
 	switch {
 	case n == 0:
 	case strikes(faults.Reset):
-		unix.Shutdown(fd, unix.SHUT_RDWR) // nothing more comes of it, and there is an event
+		unix.Shutdown(fd, unix.SHUT_RDWR) // ends the connection, and leads to an event
 		return 0, unix.ECONNRESET
 	case strikes(faults.Blocked):
 		rearm(fd)
@@ -77,7 +78,7 @@ func disturb(fd, n int) (int, error) {
 	return n, nil
 }
 
-// rearm has the system tell again what fd is ready for, in a while.
+// rearm has the system repeat the event of fd in a while.
 func rearm(fd int) {
 	w, ok := faults.watched[fd]
 	if !ok {

@@ -1,6 +1,6 @@
 package poll_test
 
-// Halt: what has to be over before it returns, and that a Poller can be used again behind it.
+// Halt: which calls have to end before it returns, and that a Poller can be used again after it.
 
 import (
 	"net"
@@ -10,7 +10,7 @@ import (
 	"example.com/hail/internal/poll"
 )
 
-// halt calls Halt on a goroutine of its own, which ends with it.
+// halt calls Halt on a goroutine of its own. The channel is closed when Halt returns.
 func halt(p *poll.Poller) <-chan struct{} {
 	halted := make(chan struct{})
 	go func() {

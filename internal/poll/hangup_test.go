@@ -1,6 +1,6 @@
 package poll_test
 
-// The end from the peer's side, while nobody reads.
+// The peer's end of a connection, while nobody reads.
 
 import (
 	"io"
@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// hangUps are the ways in which a peer goes.
+// hangUps are the ways in which a peer hangs up.
 var hangUps = []struct {
 	name  string
 	leave func(t *testing.T, peer net.Conn)
@@ -18,8 +18,8 @@ var hangUps = []struct {
 	reset bool
 }{
 	{"FIN", func(t *testing.T, peer net.Conn) { peer.Close() }, "", false},
-	{"half a FIN", func(t *testing.T, peer net.Conn) { peer.(interface{ CloseWrite() error }).CloseWrite() }, "", false},
-	{"FIN behind unread data", func(t *testing.T, peer net.Conn) {
+	{"half-close", func(t *testing.T, peer net.Conn) { peer.(interface{ CloseWrite() error }).CloseWrite() }, "", false},
+	{"FIN after unread data", func(t *testing.T, peer net.Conn) {
 		write(t, peer, []byte("unread"))
 		peer.Close()
 	}, "unread", false},
@@ -32,14 +32,14 @@ var hangUps = []struct {
 func TestHangup(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells of a peer's end that nobody reads")
+		t.Skip("only Linux tells of a hang-up that nobody has read")
 	}
 	for _, tr := range transports[:2] {
 		for _, l := range hangUps {
 			if l.reset && tr.name != "tcp" {
 				continue // only TCP resets
 			}
-			t.Run(tr.name+"/"+l.name+" during a Turn", func(t *testing.T) {
+			t.Run(tr.name+"/"+l.name+" during a Ready", func(t *testing.T) {
 				t.Parallel()
 				server, peer := tr.pair(t)
 				write(t, peer, []byte("a"))
@@ -54,7 +54,7 @@ func TestHangup(t *testing.T) {
 						return err == nil
 					}
 				})
-				wait(t, "Turn", turns)
+				wait(t, "Ready", turns)
 				l.leave(t, peer)
 				if err := wait(t, "Hangup", told); err != io.EOF {
 					t.Errorf("Hangup(%v), want io.EOF", err)
@@ -105,7 +105,7 @@ func TestNoHangup(t *testing.T) {
 			for i := range 20 {
 				want := strings.Repeat("x", i+1)
 				write(t, peer, []byte(want))
-				if got := wait(t, "Turn", echoed); got != want {
+				if got := wait(t, "Ready", echoed); got != want {
 					t.Fatalf("read %q, want %q", got, want)
 				}
 			}

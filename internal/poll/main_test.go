@@ -1,6 +1,6 @@
 package poll_test
 
-// What the tests share: a Handler that checks what it is promised, and every kind of transport.
+// Shared by the tests: a Handler that checks poll's promises, and each kind of transport.
 
 import (
 	"io"
@@ -17,34 +17,34 @@ import (
 
 func TestMain(m *testing.M) { hailtest.Main(m) }
 
-// patience is how long a test waits for what has to come.
+// patience is how long a test waits for something that has to happen.
 const patience = 20 * time.Second
 
-// handler is a poll.Handler that checks what it is promised. Its functions are what a test wants of it.
+// handler is a poll.Handler that checks poll's promises. A test sets its functions.
 type handler struct {
 	t    testing.TB
 	sock poll.Socket
 
-	turn     func(p []byte, err error) bool // for each read; nil: goes on until an error
+	turn     func(p []byte, err error) bool // called after each read; nil: reads until an error
 	writable func(write func([]byte) (int, error))
-	last     func() // runs in Done
-	partial  bool   // all that comes is a message in parts
+	last     func() // called at the end of Done
+	partial  bool   // Ready returns Partial in place of Idle
 	size     int    // of a read; 0: 4096
 
 	// Owned by Ready, and free for the test after done.
 	all   []byte // everything that was read
 	err   error  // of the last read
-	reads []int  // how much each read has got
-	turns int
+	reads []int  // the bytes of each read
+	turns int    // how many reads there were
 
-	inside  atomic.Int32 // calls of Ready or Done that run
+	inside  atomic.Int32 // running calls of Ready and Done
 	writing atomic.Int32
 	dones   atomic.Int32
 	hangups chan error
 	done    chan struct{} // closed by Done
 }
 
-// start gives nc to a handler and a Poller of its own. prepare may be nil.
+// start returns a handler for nc, with a Poller of its own. prepare may be nil.
 func start(t testing.TB, nc net.Conn, prepare func(h *handler)) *handler {
 	return startOf(t, new(poll.Poller), nc, prepare)
 }
@@ -69,6 +69,7 @@ func newHandlerOf(t testing.TB, p *poll.Poller, nc net.Conn) *handler {
 	return h
 }
 
+// enter checks that a call of Ready or Done runs alone.
 func (h *handler) enter(name string) (leave func()) {
 	if n := h.inside.Add(1); n != 1 {
 		h.t.Errorf("%s runs together with %d others of Ready and Done", name, n-1)
@@ -142,7 +143,7 @@ func (h *handler) Done() {
 	}
 }
 
-// wait waits for something that is closed or sent.
+// wait waits until c is closed, or for a value.
 func wait[T any](t testing.TB, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -153,7 +154,7 @@ func wait[T any](t testing.TB, what string, c <-chan T) (v T) {
 	return v
 }
 
-// transports are pairs of connected ends: ours and the peer's.
+// transports make pairs of connected ends: ours and the peer's.
 var transports = []struct {
 	name string
 	pair func(t testing.TB) (server, peer net.Conn)
@@ -192,7 +193,7 @@ func listenPair(t testing.TB, network, addr string) (server, peer net.Conn) {
 		t.Fatal(err)
 	}
 	for _, nc := range []net.Conn{server, peer} {
-		// Small buffers are soon full.
+		// Small buffers fill up soon.
 		sized := nc.(interface {
 			SetReadBuffer(int) error
 			SetWriteBuffer(int) error
@@ -236,7 +237,7 @@ func write(t testing.TB, nc net.Conn, p []byte) {
 	}
 }
 
-// wantEOF reads what is left, which must be want.
+// wantEOF reads until the end, which must give want.
 func wantEOF(t testing.TB, peer net.Conn, want string) {
 	t.Helper()
 	got, err := io.ReadAll(peer)
@@ -245,7 +246,7 @@ func wantEOF(t testing.TB, peer net.Conn, want string) {
 	}
 }
 
-// pattern is n bytes of which no part is like another's neighbour.
+// pattern returns n bytes in which a piece that is missing or moved shows.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {

@@ -2,10 +2,10 @@ package poll
 
 // The Poller: one edge-triggered epoll set, and the goroutines that serve the sockets in it.
 //
-// A worker takes a socket from the queue of those that are ready, and serves it until it is drained. A worker that
-// finds the queue empty becomes the poller: it waits for events, queues what they say is ready, gives that part
-// back, and works again. So nothing is handed from one goroutine to another as long as callbacks return soon;
-// the watchdog sees to it that those that do not delay nobody else.
+// A worker removes a ready socket from the queue and serves it until it is drained. A worker that finds the queue empty
+// becomes the poller: it waits for events, queues the sockets that are ready, and becomes a worker again. So as long as
+// callbacks return soon, no socket passes from one goroutine to another. If callbacks block, the watchdog starts more
+// workers, so that other sockets do not wait for them.
 
 import (
 	"io"
@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEvents is what a worker takes from the system at a time.
+// maxEvents is how many events a worker reads from the system at a time.
 const maxEvents = 128
 
-// Poller makes Sockets: for TCP and Unix sockets such as hold no goroutine while idle. While it has some of these, one
-// goroutine waits for all of them. Its zero value is ready; it may not be copied.
+// Poller makes Sockets. Those for TCP and Unix sockets hold no goroutine while idle: one goroutine waits for all of them.
+// Its zero value is ready. Do not copy a Poller after first use.
 type Poller struct {
 	mu      sync.Mutex
 	set     *epollSet
@@ -28,29 +28,30 @@ type Poller struct {
 	sockets int     // in the table
 	gen     uint32  // of the newest
 	queue   queue
-	round   int // how many tasks are served before the set is looked at again
-	workers []*worker
-	spare   bool // one of them was started, and has not looked for a task yet
-	polling bool // one of them waits for events
-	leaving bool // it has been told to look up
-	left    *sync.Cond
-	dog     watchdog
-	streams group
+
+	untilLook   int // how many tasks are served before the next look for events
+	workers     []*worker
+	spare       bool // one of them was started, and has not looked for a task yet
+	polling     bool // one of them waits for events
+	interrupted bool // it was told to stop waiting
+	halting     *sync.Cond
+	watchdog    watchdog
+	streams     group
 }
 
-// worker is one goroutine that serves sockets.
+// worker is a goroutine that serves sockets.
 type worker struct {
-	moves atomic.Uint32 // counts what it has begun to serve
+	moves atomic.Uint32 // how many tasks it has begun
 
 	// Guarded by the Poller's mu.
 	index int    // in workers
-	seen  uint32 // moves, at the watchdog's last tick
-	spare bool
+	seen  uint32 // moves at the watchdog's last tick
+	spare bool   // it has not looked for a task yet
 
 	events [maxEvents]unix.EpollEvent // owned by the worker
 }
 
-// task is a socket that has something to do: to be read, or to be written.
+// task is a socket that is to be read, or written.
 type task struct {
 	s     *sock
 	write bool
@@ -66,7 +67,7 @@ func (q *queue) len() int { return len(q.tasks) - q.head }
 
 func (q *queue) push(t task) {
 	if len(q.tasks) == cap(q.tasks) && q.head > len(q.tasks)/2 {
-		// What never gets empty has to end somewhere.
+		// A queue that is never empty must not grow without end.
 		n := copy(q.tasks, q.tasks[q.head:])
 		clear(q.tasks[n:])
 		q.tasks, q.head = q.tasks[:n], 0
@@ -88,21 +89,21 @@ func (q *queue) pop() task {
 	return t
 }
 
-// New returns the Socket for nc, which it owns from then on: the best kind for its type.
+// New returns a Socket for nc, of the best kind for its type. The Socket owns nc from then on.
 func (p *Poller) New(nc net.Conn, h Handler) Socket {
-	// The exact types only: a type around one may read and write other bytes.
+	// Only these types: a type that wraps one may read and write other bytes.
 	switch nc.(type) {
 	case *net.TCPConn, *net.UnixConn:
 		if s, err := p.adopt(nc, h); err == nil {
 			return s
 		}
-		// No descriptor is left for the set or the duplicate: a goroutine needs none.
+		// No descriptor is left for the set or the duplicate. A stream needs none.
 	}
 	control(nc, limitUnsent)
 	return newStream(nc, h, &p.streams)
 }
 
-// add puts a socket into the set. Until it is started, events only leave their marks.
+// add adds a socket to the set. Until the socket is started, events only set bits of its state.
 func (p *Poller) add(s *sock) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,14 +130,14 @@ func (p *Poller) add(s *sock) error {
 	return nil
 }
 
-// forget takes a socket out of the table, before its descriptor is closed.
+// forget removes a socket from the table, before its descriptor is closed.
 func (p *Poller) forget(s *sock) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.table[s.fd] = nil
 }
 
-// done says that nothing of a socket runs any more.
+// done notes that nothing of a socket runs any more.
 func (p *Poller) done() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,8 +145,8 @@ func (p *Poller) done() {
 	if p.sockets > 0 {
 		return
 	}
-	if p.polling && !p.leaving {
-		p.leaving = true
+	if p.polling && !p.interrupted {
+		p.interrupted = true
 		p.set.interrupt(true)
 	}
 	p.wakeHaltLocked()
@@ -154,28 +155,28 @@ func (p *Poller) done() {
 // Halt waits until every socket has ended and every Done has returned, and for all goroutines. It leaves no descriptor.
 func (p *Poller) Halt() {
 	p.mu.Lock()
-	if p.left == nil {
-		p.left = sync.NewCond(&p.mu)
+	if p.halting == nil {
+		p.halting = sync.NewCond(&p.mu)
 	}
-	for p.sockets > 0 || len(p.workers) > 0 || p.dog.runs && !p.dog.stop() {
-		p.left.Wait()
+	for p.sockets > 0 || len(p.workers) > 0 || p.watchdog.runs && !p.watchdog.stop() {
+		p.halting.Wait()
 	}
 	if p.set != nil {
 		p.set.file.Close()
-		p.set, p.leaving = nil, false
+		p.set, p.interrupted = nil, false
 	}
 	p.mu.Unlock()
 	p.streams.wait()
 }
 
-// wakeHaltLocked has Halt look again.
+// wakeHaltLocked has Halt check again.
 func (p *Poller) wakeHaltLocked() {
-	if p.left != nil {
-		p.left.Broadcast()
+	if p.halting != nil {
+		p.halting.Broadcast()
 	}
 }
 
-// push queues a task from outside the poller, and sees to it that a worker comes to it.
+// push queues a task, and starts a worker if none is free to serve it.
 func (p *Poller) push(t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,14 +185,14 @@ func (p *Poller) push(t task) {
 	if p.polling {
 		idle = 1
 	}
-	if len(p.workers) == idle || p.dog.wary {
+	if len(p.workers) == idle || p.watchdog.wary {
 		p.startLocked()
 	}
 	p.watchLocked()
 }
 
-// startLocked starts a worker, unless there is one that has yet to look for a task. It ends when there is nothing
-// to serve and another waits for events, or the last socket has ended; Halt waits for it.
+// startLocked starts a worker, unless there is one that has not looked for a task yet. A worker ends when nothing is to be
+// served and another waits for events, or when the last socket has ended. Halt waits for it.
 func (p *Poller) startLocked() {
 	if p.spare {
 		return
@@ -228,37 +229,39 @@ func (p *Poller) work(w *worker) {
 	}
 }
 
-// next returns what to serve, waiting for it where nobody else waits; the zero task ends the worker.
+// next returns the next task. If there is none, it waits for events, unless another worker does. The zero task ends the
+// worker.
 func (p *Poller) next(w *worker) task {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w.spare {
 		w.spare, p.spare = false, false
 	}
-	for p.queue.len() == 0 || p.round <= 0 {
+	for p.queue.len() == 0 || p.untilLook <= 0 {
 		switch {
 		case p.queue.len() > 0:
-			// Sockets that are never drained keep the queue from being empty: the others' events may not wait
-			// for that, nor for the runtime to let whoever polls run.
-			p.round = p.queue.len() // for those that come here meanwhile
+			// Sockets that are never drained keep the queue from getting empty. The events of other sockets must
+			// not wait for that, nor for the runtime to schedule the poller.
+			p.untilLook = p.queue.len() // for other workers that come here meanwhile
 			p.lookLocked(w)
 		case p.sockets > 0 && !p.polling:
 			p.waitLocked(w)
 		case p.sockets == 0 || p.lookLocked(w) == 0 && p.polling && p.queue.len() == 0:
-			p.leaveLocked(w)
+			p.retireLocked(w)
 			return task{}
 		}
 	}
 	t := p.queue.pop()
-	p.round--
-	if p.dog.wary && (p.queue.len() > 0 || !p.polling) {
+	p.untilLook--
+	if p.watchdog.wary && (p.queue.len() > 0 || !p.polling) {
 		p.startLocked()
 	}
 	p.watchLocked()
 	return t
 }
 
-func (p *Poller) leaveLocked(w *worker) {
+// retireLocked removes a worker that is about to end.
+func (p *Poller) retireLocked(w *worker) {
 	last := len(p.workers) - 1
 	p.workers[w.index] = p.workers[last]
 	p.workers[w.index].index = w.index
@@ -267,23 +270,23 @@ func (p *Poller) leaveLocked(w *worker) {
 	p.wakeHaltLocked()
 }
 
-// waitLocked waits for events, and queues what they say is ready. mu is not held meanwhile.
+// waitLocked waits for events, and queues the sockets that are ready. mu is not held while it waits.
 func (p *Poller) waitLocked(w *worker) {
 	p.polling = true
-	if p.leaving {
-		p.leaving = false
+	if p.interrupted {
+		p.interrupted = false
 		p.set.interrupt(false)
 	}
 	p.mu.Unlock()
-	n, rested := p.set.wait(w.events[:])
+	n, waited := p.set.wait(w.events[:])
 	p.mu.Lock()
 	p.polling = false
-	p.dog.rested = p.dog.rested || rested
+	p.watchdog.caughtUp = p.watchdog.caughtUp || waited
 	p.noteLocked(w.events[:n])
 }
 
-// lookLocked queues what the system says is ready, without waiting for it, and returns how many events there were.
-// mu is not held meanwhile: whoever waited for events, or served, may have stopped.
+// lookLocked queues the sockets that are ready, without waiting for events, and returns how many events there were. mu is
+// not held during the system call, so the poller and other workers may have stopped meanwhile.
 func (p *Poller) lookLocked(w *worker) int {
 	p.mu.Unlock()
 	n := p.set.look(w.events[:])
@@ -292,7 +295,7 @@ func (p *Poller) lookLocked(w *worker) int {
 	return n
 }
 
-// noteLocked queues what events say is ready.
+// noteLocked queues the sockets that the events say are ready.
 func (p *Poller) noteLocked(events []unix.EpollEvent) {
 	var gone []*sock
 	for _, e := range events {
@@ -300,7 +303,7 @@ func (p *Poller) noteLocked(events []unix.EpollEvent) {
 			gone = append(gone, s)
 		}
 	}
-	p.round = p.queue.len()
+	p.untilLook = p.queue.len()
 	if gone != nil {
 		p.mu.Unlock()
 		for _, s := range gone {

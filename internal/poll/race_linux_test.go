@@ -28,7 +28,7 @@ func overPolled(t *testing.T, f func(t *testing.T, pair func(t testing.TB) (serv
 	}
 }
 
-// often returns n, or less where tests shall be short.
+// often returns n, or less if tests are to be short.
 func often(n int) int {
 	if testing.Short() {
 		return n / 10
@@ -36,14 +36,14 @@ func often(n int) int {
 	return n
 }
 
-// yields lets others run, a random number of times.
+// yields lets other goroutines run, a random number of times.
 func yields() {
 	for range rand.IntN(4) {
 		runtime.Gosched()
 	}
 }
 
-// TestNoEventIsLost has many sockets answer what arrives in pieces of every size, at every moment of a turn.
+// TestNoEventIsLost has many sockets answer bytes that arrive in pieces of any size, at any moment of Ready.
 func TestNoEventIsLost(t *testing.T) {
 	overPolled(t, func(t *testing.T, pair func(t testing.TB) (server, peer net.Conn)) {
 		var p poll.Poller
@@ -54,7 +54,7 @@ func TestNoEventIsLost(t *testing.T) {
 				h.size = 16
 				h.turn = func(p []byte, err error) bool {
 					yields()
-					h.sock.Write(p) // little enough: there is room
+					h.sock.Write(p) // so little that there is room
 					yields()
 					return err == nil
 				}
@@ -81,7 +81,7 @@ func TestNoEventIsLost(t *testing.T) {
 	})
 }
 
-// TestWritesToASlowReader has every write find the socket full, and a Close come in between.
+// TestWritesToASlowReader has each write find the socket full, with and without a Close in between.
 func TestWritesToASlowReader(t *testing.T) {
 	for _, closes := range []bool{false, true} {
 		t.Run("closed "+strconv.FormatBool(closes), func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestWritesToASlowReader(t *testing.T) {
 							}
 						})
 						if !bytes.Equal(got, want[:len(got)]) {
-							t.Errorf("the %d bytes that the peer reads are others than were written", len(got))
+							t.Errorf("the %d bytes that the peer reads are not those that were written", len(got))
 						}
 						if !closes && len(got) < len(want) {
 							t.Errorf("the peer reads %d bytes and %v, want %d", len(got), err, len(want))
@@ -131,7 +131,7 @@ func TestWritesToASlowReader(t *testing.T) {
 	}
 }
 
-// readSlowly reads n bytes in small pieces of every size, or until the end.
+// readSlowly reads n bytes in small pieces of random sizes, or until the end.
 func readSlowly(peer net.Conn, n int, at func(n int)) ([]byte, error) {
 	var got []byte
 	buf := make([]byte, 16<<10)
@@ -148,7 +148,7 @@ func readSlowly(peer net.Conn, n int, at func(n int)) ([]byte, error) {
 	return got, nil
 }
 
-// TestStartRaces has a peer come and go, and Close be called by several, while Start is.
+// TestStartRaces calls Start while the peer sends and leaves, and while others call Close.
 func TestStartRaces(t *testing.T) {
 	overPolled(t, func(t *testing.T, pair func(t testing.TB) (server, peer net.Conn)) {
 		var p poll.Poller
@@ -181,7 +181,7 @@ func TestStartRaces(t *testing.T) {
 	})
 }
 
-// TestCloseRaces closes sockets that are read, written, asked and half-closed at the same time.
+// TestCloseRaces closes sockets while they are read, written, queried and half-closed.
 func TestCloseRaces(t *testing.T) {
 	overPolled(t, func(t *testing.T, pair func(t testing.TB) (server, peer net.Conn)) {
 		var p poll.Poller
@@ -237,7 +237,7 @@ func TestCloseRaces(t *testing.T) {
 	})
 }
 
-// TestComeAndGo has the last socket leave as the next one comes, again and again.
+// TestComeAndGo has the last socket end while the next one starts, again and again.
 func TestComeAndGo(t *testing.T) {
 	for _, at := range []int{1, 2, 8} {
 		t.Run(strconv.Itoa(at)+" at a time", func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 func TestManyAtOnce(t *testing.T) {
 	overAll(t, func(t *testing.T, server, peer net.Conn) {
-		// Reading, writing and closing from all sides, for the race detector.
+		// Many goroutines read, write and close.
 		var read, wrote atomic.Int64
 		var called atomic.Int32
 		h := start(t, server, func(h *handler) {

@@ -1,6 +1,6 @@
 package poll_test
 
-// Reading, and turns that end their goroutine.
+// Reading, and calls of Ready that end their goroutine.
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ func TestReading(t *testing.T) {
 	})
 }
 
-func TestTurnEnds(t *testing.T) {
+func TestReadyEnds(t *testing.T) {
 	overAll(t, func(t *testing.T, server, peer net.Conn) {
 		h := start(t, server, func(h *handler) {
 			h.turn = func([]byte, error) bool { return false }
@@ -51,7 +51,7 @@ func TestGoexit(t *testing.T) {
 	t.Run("each turn", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			h := start(t, server, func(h *handler) {
-				h.size = 100 // what is left over is not forgotten
+				h.size = 100 // leaves bytes for the next call
 				h.turn = func(p []byte, err error) bool {
 					if err == nil {
 						runtime.Goexit()
@@ -74,7 +74,7 @@ func TestGoexit(t *testing.T) {
 			h := start(t, server, func(h *handler) {
 				h.turn = func(p []byte, err error) bool {
 					if h.turns == 1 {
-						runtime.Goexit() // with the error still untold
+						runtime.Goexit() // before Ready has returned the error's verdict
 					}
 					return err == nil
 				}
@@ -111,7 +111,7 @@ func TestReadOn(t *testing.T) {
 	})
 }
 
-// TestPartial is about streams: they wait with a small buffer of their own, unless a message has begun.
+// TestPartial is about streams: they wait with a small buffer of their own, unless a part of a message has arrived.
 func TestPartial(t *testing.T) {
 	t.Parallel()
 	for _, partial := range []bool{false, true} {
@@ -134,7 +134,7 @@ func TestPartial(t *testing.T) {
 	}
 }
 
-// TestStartReady has something to do before anything has arrived.
+// TestStartReady has Ready called before anything has arrived.
 func TestStartReady(t *testing.T) {
 	overAll(t, func(t *testing.T, server, peer net.Conn) {
 		h := &handler{t: t, hangups: make(chan error, 10), done: make(chan struct{})}
@@ -147,7 +147,7 @@ func TestStartReady(t *testing.T) {
 	})
 }
 
-// eager tells of its first Ready.
+// eager says when its first Ready runs.
 type eager struct {
 	*handler
 	once   sync.Once

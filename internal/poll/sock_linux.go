@@ -1,7 +1,7 @@
 package poll
 
-// sock is the Socket for TCP and Unix sockets: a duplicate of the descriptor, out of the reach of the runtime's
-// poller, and a word of state. While idle it is all that the transport holds.
+// sock is the Socket for TCP and Unix sockets: a duplicate of the descriptor, which the runtime's poller does not know,
+// and a word of state. An idle connection's transport holds nothing else.
 
 import (
 	"io"
@@ -16,42 +16,43 @@ import (
 
 // Bits of a sock's state.
 const (
-	sockQueued    uint32 = 1 << iota // to be read: queued, or with a worker; before Start, too
+	sockQueued    uint32 = 1 << iota // a read is queued, or runs, or Start was not called
 	sockAgain                        // there was an event since the last read began
-	sockHungUp                       // the peer has ended its sending direction, or all
+	sockHungUp                       // the peer has closed its sending direction, or the connection
 	sockFull                         // the last write found no room, and there was no event since
-	sockWantWrite                    // Writable is owed
+	sockWantWrite                    // WantWrite was called, and Writable has not begun
 	sockWriting                      // Writable runs, or is queued
 	sockClosed
 	sockEnding // finish waits for Writable
 )
 
-// maxReads is how often a socket is read before others are.
+// maxReads is how often a socket is read before other sockets are.
 const maxReads = 16
 
-// Bits of a sock's refs: the lowest says that the descriptor is to be closed by the last that uses it.
+// Bits of a sock's refs. refClosing says that the last user of the descriptor closes it. The rest counts users.
 const (
 	refClosing int32 = 1
 	refOne     int32 = 2
 )
 
+// sock is described at the top of this file.
 type sock struct {
 	poller *Poller
 	h      Handler
 	fd     int
 	gen    uint32
 
-	refs  atomic.Int32 // of the descriptor
+	refs  atomic.Int32 // users of the descriptor
 	state atomic.Uint32
 
 	// Owned by the worker that serves the socket.
-	reads    int  // that are left before others have theirs
-	drained  bool // the last read got all that was there
-	more     bool // a read was put off
+	reads    int  // how many are left before other sockets come first
+	drained  bool // the last read got all that had arrived
+	more     bool // a read was refused, because other sockets come first
 	finished bool // Done was called
 }
 
-// adopt takes the descriptor of nc out of the runtime's poller.
+// adopt returns a sock for nc, with a duplicate of its descriptor, and closes nc.
 func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 	rc, err := nc.(syscall.Conn).SyscallConn()
 	if err != nil {
@@ -68,7 +69,7 @@ func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("dup", err)
 	}
-	// It may have been made one that blocks, by os.File.Fd.
+	// os.File.Fd may have made it blocking.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		rawClose(fd)
 		return nil, os.NewSyscallError("fcntl", err)
@@ -85,13 +86,13 @@ func (p *Poller) adopt(nc net.Conn, h Handler) (*sock, error) {
 }
 
 func (s *sock) Start(ready bool) {
-	if ready || !s.rest() {
+	if ready || !s.park() {
 		s.poller.push(task{s: s})
 	}
 }
 
-// rest leaves the socket to the poller, and reports false if there is something to do.
-func (s *sock) rest() bool {
+// park leaves the socket to the poller. It reports false, and does nothing, if there is something to do.
+func (s *sock) park() bool {
 	for {
 		state := s.state.Load()
 		if state&(sockAgain|sockClosed) != 0 {
@@ -103,21 +104,21 @@ func (s *sock) rest() bool {
 	}
 }
 
-// event notes what the system says, and reports whether the peer has gone while a worker serves the socket.
-// The poller calls it, with its mu held.
+// event notes events, and reports whether the peer has gone while a worker serves the socket. The Poller calls it, with
+// its mu held.
 func (s *sock) event(events uint32) (gone bool) {
-	const end = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-	if events&(unix.EPOLLOUT|end) != 0 && s.state.Load()&sockFull != 0 {
+	const hangup = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	if events&(unix.EPOLLOUT|hangup) != 0 && s.state.Load()&sockFull != 0 {
 		s.state.And(^sockFull)
 		if s.claimWrite() {
 			s.poller.queue.push(task{s, true})
 		}
 	}
-	if events&(unix.EPOLLIN|end) == 0 {
+	if events&(unix.EPOLLIN|hangup) == 0 {
 		return false
 	}
 	set := sockQueued | sockAgain
-	if events&end != 0 {
+	if events&hangup != 0 {
 		set |= sockHungUp
 	}
 	before := s.state.Or(set)
@@ -128,8 +129,7 @@ func (s *sock) event(events uint32) (gone bool) {
 	return set&^before&sockHungUp != 0
 }
 
-// claimWrite reports whether Writable is to be called now, which is the caller's to see to.
-// Of a closed socket it is finish's.
+// claimWrite reports whether the caller has to call Writable, or queue that. If the socket is closed, finish calls it.
 func (s *sock) claimWrite() bool {
 	for {
 		state := s.state.Load()
@@ -142,7 +142,7 @@ func (s *sock) claimWrite() bool {
 	}
 }
 
-// write lets the handler write, which was claimed.
+// write calls Writable, after claimWrite.
 func (s *sock) write() {
 	s.h.Writable(nil)
 	switch state := s.state.And(^sockWriting); {
@@ -153,7 +153,7 @@ func (s *sock) write() {
 	}
 }
 
-// serve lets the handler read until the socket is drained, or has had its share.
+// serve calls Ready until the socket is drained, or other sockets come first.
 func (s *sock) serve() {
 	s.reads = maxReads
 	for s.state.Load()&sockClosed == 0 {
@@ -166,14 +166,14 @@ func (s *sock) serve() {
 		case verdict == Again || s.more:
 			s.poller.push(task{s: s})
 			return
-		case s.rest():
+		case s.park():
 			return
 		}
 	}
 	s.finish()
 }
 
-// finish ends the socket. It is the last that is done with it, or Writable is.
+// finish ends the socket and calls Done. If Writable runs, the end of that calls finish again.
 func (s *sock) finish() {
 	s.Close()
 	for {
@@ -193,7 +193,7 @@ func (s *sock) finish() {
 		break
 	}
 	s.finished = true
-	defer s.poller.done() // also where user code ends the goroutine
+	defer s.poller.done() // also if user code ends the goroutine
 	s.h.Done()
 }
 
@@ -210,7 +210,7 @@ func (s *sock) Read(p []byte) (int, error) {
 	s.reads--
 	n, err := readFD(s.fd, p)
 	s.release()
-	// A read that is short has drained the socket, except for the end that a peer has sent.
+	// A short read has drained the socket, unless the peer has hung up: then the end of the stream is left to be read.
 	s.drained = err == ErrWouldBlock || n > 0 && n < len(p) && s.state.Load()&sockHungUp == 0
 	return n, err
 }
@@ -221,7 +221,7 @@ func (s *sock) Write(p []byte) (int, error) {
 	}
 	n, err := writeFD(s.fd, p)
 	if err == ErrWouldBlock {
-		// Room that came before the mark was set was not told of.
+		// There is no second event for room that came before sockFull was set.
 		s.state.Or(sockFull)
 		var more int
 		more, err = writeFD(s.fd, p[n:])
@@ -236,7 +236,7 @@ func (s *sock) Write(p []byte) (int, error) {
 
 func (s *sock) WantWrite() bool {
 	if s.state.Or(sockWantWrite)&sockClosed != 0 {
-		// finish may be over, or may come to it yet.
+		// finish has returned, or still handles this.
 		return s.state.And(^sockWantWrite)&sockWantWrite == 0
 	}
 	if s.claimWrite() {
@@ -289,7 +289,7 @@ func (s *sock) Abandon(after time.Duration) error {
 	return s.Close()
 }
 
-// acquire keeps the descriptor from being closed, until release. It reports false if it is too late.
+// acquire keeps the descriptor from being closed until release. It reports false if the socket is closed.
 func (s *sock) acquire() bool {
 	for {
 		refs := s.refs.Load()
@@ -302,17 +302,20 @@ func (s *sock) acquire() bool {
 	}
 }
 
+// release undoes acquire.
 func (s *sock) release() {
 	if s.refs.Add(-refOne) == refClosing {
 		s.closeFD()
 	}
 }
 
+// closeFD closes the descriptor. Nobody uses it any more.
 func (s *sock) closeFD() {
 	s.poller.forget(s)
 	rawClose(s.fd)
 }
 
+// readFD reads. It returns ErrWouldBlock if nothing has arrived.
 func readFD(fd int, p []byte) (int, error) {
 	for {
 		n, err := rawRead(fd, p)
@@ -329,7 +332,7 @@ func readFD(fd int, p []byte) (int, error) {
 	}
 }
 
-// writeFD returns ErrWouldBlock beside a count that is short.
+// writeFD writes. If it writes only a part of p, it returns ErrWouldBlock.
 func writeFD(fd int, p []byte) (int, error) {
 	for {
 		n, err := rawWrite(fd, p)

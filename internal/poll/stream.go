@@ -1,7 +1,7 @@
 package poll
 
-// stream is the Socket for a net.Conn that can only wait: TLS in process, memory,
-// and systems without raw sockets. It holds one goroutine, and while idle a small buffer.
+// stream is the Socket for a net.Conn whose methods block: TLS in this process, pipes, and all connections on systems
+// without epoll. It holds one goroutine, and while idle a small buffer.
 
 import (
 	"net"
@@ -11,30 +11,31 @@ import (
 )
 
 const (
-	stashSize = 512
-	// A peer is seen to take what is written chunk by chunk: a slow one gets small ones.
+	idleSize = 512
+	// Only whole chunks show that a peer makes progress, so a slow peer gets small ones.
 	smallChunk = 4 << 10
 	largeChunk = 16 << 10 // a TLS record
 	slowChunk  = 50 * time.Millisecond
 )
 
+// stream is described at the top of this file.
 type stream struct {
 	nc      net.Conn
 	h       Handler
 	streams *group // of the Poller
 
-	closed chan struct{} // by Close
-	once   sync.Once
+	closed chan struct{} // closed by Close, or when the transport has ended
+	once   sync.Once     // closes it
 
 	// Owned by serve.
-	stash   []byte
-	stashed int
-	taken   int
-	direct  bool  // the next read waits, for a message in parts
-	err     error // of the last read
+	buf    []byte // buf[used:filled] is unread
+	filled int
+	used   int
+	direct bool  // the next Read may wait for the rest of a message
+	err    error // of the last read
 
 	writers group
-	chunk   int // owned by write
+	chunk   int // the size of the next; owned by write
 }
 
 func newStream(nc net.Conn, h Handler, streams *group) *stream {
@@ -46,8 +47,7 @@ func (s *stream) Start(bool) {
 	go s.serve()
 }
 
-// serve reads for the handler until the transport ends. Start starts it, Close or the peer
-// ends it, and Poller.Halt waits for it.
+// serve calls Ready until the transport ends. Start starts it, Close or the peer ends it, and Poller.Halt waits for it.
 func (s *stream) serve() {
 	ended := false
 	defer func() {
@@ -55,10 +55,10 @@ func (s *stream) serve() {
 			go s.serve() // user code has ended the goroutine
 			return
 		}
-		defer s.streams.leave() // also where user code ends the goroutine
-		s.once.Do(func() {      // else Close has begun to, and is waited for
+		defer s.streams.leave() // also if user code ends the goroutine
+		s.once.Do(func() {      // else Close is closing the transport, as one of writers
 			close(s.closed)
-			s.end()
+			s.closeConn()
 		})
 		s.writers.close()
 		s.writers.wait()
@@ -75,7 +75,7 @@ func (s *stream) serve() {
 		case verdict == Again:
 			runtime.Gosched()
 		case s.err != nil:
-			<-s.closed // nothing more can come, but what is queued is still written
+			<-s.closed // nothing more can arrive, but queued messages are still written
 			ended = true
 		case verdict == Partial:
 			s.direct = true
@@ -85,15 +85,16 @@ func (s *stream) serve() {
 	}
 }
 
-// fill waits for bytes with as little memory as that takes.
+// fill waits for bytes with as little memory as possible.
 func (s *stream) fill() {
-	if s.stash == nil {
-		s.stash = make([]byte, stashSize)
+	if s.buf == nil {
+		s.buf = make([]byte, idleSize)
 	}
-	s.taken = 0
-	s.stashed, s.err = s.nc.Read(s.stash)
+	s.used = 0
+	s.filled, s.err = s.nc.Read(s.buf)
 }
 
+// isClosed reports whether Close was called.
 func (s *stream) isClosed() bool {
 	select {
 	case <-s.closed:
@@ -105,9 +106,9 @@ func (s *stream) isClosed() bool {
 
 func (s *stream) Read(p []byte) (n int, err error) {
 	switch {
-	case s.taken < s.stashed:
-		n = copy(p, s.stash[s.taken:s.stashed])
-		s.taken += n
+	case s.used < s.filled:
+		n = copy(p, s.buf[s.used:s.filled])
+		s.used += n
 		return n, nil
 	case s.err != nil:
 		return 0, s.err
@@ -119,15 +120,16 @@ func (s *stream) Read(p []byte) (n int, err error) {
 	return n, s.err
 }
 
-// Write never writes: the transport might keep the caller waiting.
+// Write never writes: the transport might block the caller.
 func (s *stream) Write([]byte) (int, error) { return 0, ErrWouldBlock }
 
 func (s *stream) WantWrite() bool { return s.writers.start(s.write) }
 
-// write lets the handler write what it has. WantWrite starts it; it ends when nothing
-// is left or the transport fails; serve waits for it.
+// write calls Writable. WantWrite starts it, it ends when nothing is left to write or the transport fails, and serve waits
+// for it.
 func (s *stream) write() { s.h.Writable(s.writeSome) }
 
+// writeSome writes a chunk of p.
 func (s *stream) writeSome(p []byte) (int, error) {
 	start := time.Now()
 	n, err := s.nc.Write(p[:min(len(p), max(s.chunk, smallChunk))])
@@ -142,14 +144,14 @@ func (s *stream) Unsent() int { return unsent(s.nc) }
 func (s *stream) HungUp() bool      { return false }
 func (s *stream) CloseWrite() error { return closeWrite(s.nc) }
 
-// Close does not wait for the peer: of TLS it closes the connection beneath, without an alert. Nor does it wait for
-// the goroutine that reads, as a net.Conn's own does: where many are flooded, that may be long in coming.
+// Close does not wait for the peer: it closes the connection under TLS, without an alert. Nor does it wait for the
+// goroutine that reads, as a net.Conn's own Close does: if many connections are flooded, that can take long.
 func (s *stream) Close() error {
 	err := net.ErrClosed
 	s.once.Do(func() {
 		err = nil
-		close(s.closed) // what is read from now on is nobody's
-		s.writers.start(s.end)
+		close(s.closed) // nobody gets the bytes that are read from now on
+		s.writers.start(s.closeConn)
 	})
 	return err
 }
@@ -159,21 +161,21 @@ func (s *stream) Abandon(after time.Duration) error {
 	return s.Close()
 }
 
-// end closes the transport. Close starts it on a goroutine of its own, which serve waits for.
-func (s *stream) end() {
-	beneath(s.nc).Close()
-	s.nc.Close() // does not wait any more
+// closeConn closes the transport. Close starts it on a goroutine of its own, and serve waits for that.
+func (s *stream) closeConn() {
+	underlying(s.nc).Close()
+	s.nc.Close() // cannot block any more
 }
 
-// beneath returns the transport of a TLS connection, and else nc.
-func beneath(nc net.Conn) net.Conn {
-	if over, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		return over.NetConn()
+// underlying returns the connection under a TLS connection, and nc if it is none.
+func underlying(nc net.Conn) net.Conn {
+	if wrapper, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		return wrapper.NetConn()
 	}
 	return nc
 }
 
-// closeWrite ends nc's sending direction, where its type can.
+// closeWrite closes nc's sending direction, if its type can.
 func closeWrite(nc net.Conn) error {
 	if half, ok := nc.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -2,7 +2,7 @@
 
 package poll
 
-// The system calls on a sock's descriptor. With the tag hailfault they fail as they may: see fault_linux.go.
+// The system calls on a sock's descriptor. With the build tag hailfault they fail now and then: see fault_linux.go.
 
 import (
 	"syscall"

@@ -1,6 +1,6 @@
 package poll
 
-// What the system holds of what was written.
+// Bytes that were written and that the peer has not acknowledged.
 
 import (
 	"math"
@@ -11,15 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxUnsent is how much the system takes ahead of what it sends, in bytes. By itself it takes megabytes for a peer that
-// does not read: they count as nobody's, outlive the connection by minutes, and no pong gets past them.
+// maxUnsent limits how many bytes the system accepts and has not sent. Without it the system accepts megabytes for a peer
+// that does not read: no limit of the server counts them, they outlive the connection by minutes, and a pong has to wait
+// for them.
 const maxUnsent = 256 << 10
 
-// limitUnsent has the kernel keep to maxUnsent, for TCP. It asks for more when it holds half of that.
+// limitUnsent has the kernel keep to maxUnsent, for TCP. The socket gets writable again at half of that.
 func limitUnsent(fd int) { unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent) }
 
-// unsent asks the kernel what of nc's bytes the peer has not acknowledged. A socket that is not writable
-// tells nothing of a peer that reads slowly: it becomes so only when half of maxUnsent is sent.
+// unsent asks the kernel how many of nc's bytes the peer has not acknowledged. Writability does not show that a peer reads
+// slowly: the socket gets writable only when half of maxUnsent is sent.
 func unsent(nc net.Conn) int {
 	n := -1
 	control(nc, func(fd int) {
@@ -30,12 +31,12 @@ func unsent(nc net.Conn) int {
 	return n
 }
 
-// forgetUnsent has the kernel give up what nc's peer does not take for so long.
+// forgetUnsent has the kernel drop nc's bytes if the peer acknowledges nothing for that time.
 func forgetUnsent(nc net.Conn, after time.Duration) {
 	control(nc, func(fd int) { setUserTimeout(fd, after) })
 }
 
-// setUserTimeout sets TCP's user timeout (RFC 5482). Multipath TCP, which has none, forgets with the close.
+// setUserTimeout sets TCP's user timeout (RFC 5482). Multipath TCP has none: there the close drops the bytes.
 func setUserTimeout(fd int, after time.Duration) {
 	ms := min(max(after.Milliseconds(), 1), math.MaxInt32)
 	if unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(ms)) != nil {
@@ -43,9 +44,9 @@ func setUserTimeout(fd int, after time.Duration) {
 	}
 }
 
-// control calls f with the descriptor of nc's transport, where it has one.
+// control calls f with the descriptor of nc's transport, if it has one.
 func control(nc net.Conn, f func(fd int)) {
-	sc, ok := beneath(nc).(syscall.Conn)
+	sc, ok := underlying(nc).(syscall.Conn)
 	if !ok {
 		return
 	}

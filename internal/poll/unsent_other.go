@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// unsent is Linux's: elsewhere a peer's progress is seen when more can be written.
+// unsent returns -1. Only Linux tells; on other systems a peer shows progress when more can be written.
 func unsent(net.Conn) int { return -1 }
 
-// forgetUnsent is Linux's: elsewhere the system decides.
+// forgetUnsent does nothing. Only Linux can; on other systems the system decides.
 func forgetUnsent(net.Conn, time.Duration) {}

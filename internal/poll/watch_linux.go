@@ -1,6 +1,6 @@
 package poll
 
-// The watchdog of a Poller: it looks at the workers each millisecond while something is served.
+// The watchdog of a Poller: it checks the workers each millisecond while something is served.
 
 import (
 	"runtime"
@@ -9,37 +9,37 @@ import (
 
 const (
 	watchTick = time.Millisecond
-	// So many ticks without a rest, and a worker more is worth its wake-ups.
+	// After so many ticks with work left, one more worker is worth its wake-ups.
 	busyTicks = 4
-	// What the watchdog has seen is forgotten by this part each tick.
+	// The averages moved and blocked lose this fraction each tick.
 	fade = 8
 )
 
-// watchdog is a Poller's, guarded by its mu.
+// watchdog is a part of a Poller, guarded by its mu.
 type watchdog struct {
-	timer  *time.Timer
-	runs   bool
-	rested bool // since the last tick all was done at some time
-	busy   int  // ticks since that was so
+	timer    *time.Timer
+	runs     bool
+	caughtUp bool // nothing was left to be served at some time since the last tick
+	busy     int  // ticks since the last that was caught up
 
-	// Callbacks that block are so common that no worker serves before another can take its place.
+	// Callbacks block so often that a worker only serves a socket if another can take its place.
 	wary           bool
-	moved, blocked int // what was begun, and who did not move, over the last ticks; the latest weigh most
+	moved, blocked int // decaying sums of tasks that were begun, and of workers that did not move
 }
 
-// stop keeps the next tick from coming, unless it is about to.
+// stop prevents the next tick, and reports false if it is too late for that.
 func (d *watchdog) stop() bool {
 	d.runs = !d.timer.Stop()
 	return !d.runs
 }
 
-// watchLocked has the watchdog run while something is served.
+// watchLocked starts the watchdog, unless it runs. It stops by itself when nothing is served.
 func (p *Poller) watchLocked() {
-	d := &p.dog
+	d := &p.watchdog
 	if d.runs {
 		return
 	}
-	d.runs, d.busy, d.rested = true, 0, false
+	d.runs, d.busy, d.caughtUp = true, 0, false
 	if d.timer == nil {
 		d.timer = time.AfterFunc(watchTick, p.watch)
 	} else {
@@ -47,12 +47,12 @@ func (p *Poller) watchLocked() {
 	}
 }
 
-// watch is the watchdog's tick. It starts workers in place of those that a callback blocks,
-// and one more where those that there are cannot keep up.
+// watch is the watchdog's tick. It starts a worker if callbacks block all that there are, and one more if they do not keep
+// up.
 func (p *Poller) watch() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d := &p.dog
+	d := &p.watchdog
 	moved, moving := 0, 0
 	for _, w := range p.workers {
 		n := w.moves.Load()
@@ -75,10 +75,10 @@ func (p *Poller) watch() {
 	d.moved += moved - d.moved/fade
 	d.blocked += fade*stuck - d.blocked/fade
 	d.wary = d.blocked >= 2*d.moved
-	if d.busy++; d.rested {
+	if d.busy++; d.caughtUp {
 		d.busy = 0
 	}
-	d.rested = false
+	d.caughtUp = false
 	if moving == 0 || d.busy >= busyTicks && moving < runtime.GOMAXPROCS(0) {
 		p.startLocked()
 	}

@@ -1,6 +1,6 @@
 package poll_test
 
-// The goroutines that serve sockets: as many as there are callbacks that run, and none without sockets.
+// The goroutines that serve sockets: about as many as there are blocked callbacks, and none without sockets.
 
 import (
 	"crypto/sha256"
@@ -20,14 +20,14 @@ import (
 	"example.com/hail/internal/poll"
 )
 
-// socketPair is a pair that takes no port.
+// socketPair returns a pair that uses no port.
 func socketPair(t testing.TB) (server, peer net.Conn) {
 	t.Helper()
 	server, peer = rawSocketPair(t)
 	return closeBoth(t, server, peer)
 }
 
-// rawSocketPair is socketPair without a cleanup, for those that come and go.
+// rawSocketPair is socketPair without a cleanup, for sockets that come and go.
 func rawSocketPair(t testing.TB) (server, peer net.Conn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -46,7 +46,7 @@ func rawSocketPair(t testing.TB) (server, peer net.Conn) {
 	return ends[0], ends[1]
 }
 
-// goroutines counts those that poll has started. Tests that ask are not parallel.
+// goroutines counts the goroutines that poll has started. Tests that call it are not parallel.
 func goroutines() int {
 	buf := make([]byte, 1<<20)
 	for {
@@ -69,7 +69,7 @@ func waitGoroutines(t testing.TB, most int) {
 	}
 }
 
-// echo has a handler's turns say what they were given.
+// echo has a handler send the bytes of each read to the channel.
 func echo(h *handler) <-chan string {
 	said := make(chan string, 1)
 	h.turn = func(p []byte, err error) bool {
@@ -95,16 +95,16 @@ func newBystander(t testing.TB, p *poll.Poller) *bystander {
 	return b
 }
 
-// check has the socket served.
+// check checks that the socket is served.
 func (b *bystander) check(what string) {
 	b.t.Helper()
 	write(b.t, b.peer, []byte(what))
-	if got := wait(b.t, "a Turn of a bystander", b.said); got != what {
+	if got := wait(b.t, "a Ready of a bystander", b.said); got != what {
 		b.t.Errorf("the bystander reads %q, want %q", got, what)
 	}
 }
 
-func TestBlockedTurnsDelayNobody(t *testing.T) {
+func TestBlockedReadyDelaysNobody(t *testing.T) {
 	for _, n := range []int{1, 2, 1000} {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			var p poll.Poller
@@ -130,7 +130,7 @@ func TestBlockedTurnsDelayNobody(t *testing.T) {
 				write(t, peer, []byte("block"))
 			}
 			for range peers {
-				wait(t, "a Turn that blocks", blocked) // all at once
+				wait(t, "a Ready that blocks", blocked) // all of them at the same time
 			}
 			for i := range 100 {
 				by.check(strconv.Itoa(i))
@@ -154,7 +154,7 @@ func TestBlockedTurnsDelayNobody(t *testing.T) {
 	}
 }
 
-// hog is a Handler that always has more to do: something that it has left, or bytes that it has sent to itself.
+// hog is a Handler that always has more to do: bytes that it has not handled, or bytes that it has sent to itself.
 type hog struct {
 	sock  poll.Socket
 	peer  net.Conn
@@ -166,7 +166,7 @@ type hog struct {
 
 func (h *hog) Ready() poll.Verdict {
 	if h.bytes {
-		h.peer.Write(make([]byte, 16)) // as many as a socket is read before others are
+		h.peer.Write(make([]byte, 16)) // as many bytes as reads before other sockets come first
 	}
 	for {
 		if h.stop.Load() {
@@ -185,7 +185,7 @@ func (h *hog) Writable(func([]byte) (int, error)) {}
 func (h *hog) Hangup(error)                       {}
 func (h *hog) Done()                              { close(h.done) }
 
-// startHogs starts more of them than there are processors. The test's cleanup ends them.
+// startHogs starts more hogs than there are processors. The test's cleanup ends them.
 func startHogs(t testing.TB, p *poll.Poller, bytes bool, turn func()) {
 	var hogs []*hog
 	for range runtime.GOMAXPROCS(0) + 3 {
@@ -213,10 +213,10 @@ func TestFloodsStarveNobody(t *testing.T) {
 			t.Parallel()
 			var p poll.Poller
 			server, peer := socketPair(t)
-			// A hog has the peer write, and what lies between that and the Turn is counted in turns of the hogs:
-			// the test's goroutine and the time are not theirs alone.
+			// A hog has the peer write. The delay until Ready is counted in turns of the hogs, not in time: the hogs
+			// do not have the processors for themselves.
 			const times = 101
-			var work [8 << 10]byte // for some microseconds a turn
+			var work [8 << 10]byte // costs some microseconds a turn
 			var turns, wrote atomic.Int64
 			var idle atomic.Bool
 			between := make(chan int64, times)
@@ -237,7 +237,7 @@ func TestFloodsStarveNobody(t *testing.T) {
 			idle.Store(true)
 			var all []int64
 			for range times {
-				all = append(all, wait(t, "a Turn", between))
+				all = append(all, wait(t, "a Ready", between))
 			}
 			slices.Sort(all)
 			if got := all[times/2]; got > 1000 {
@@ -268,8 +268,8 @@ func TestFloodsStarveNobody(t *testing.T) {
 	}
 }
 
-// TestFloodTakesNoMemory is not parallel: it looks at the whole process's heap.
-func TestFloodTakesNoMemory(t *testing.T) {
+// TestFloodCostsNoMemory is not parallel: it measures the heap of the whole process.
+func TestFloodCostsNoMemory(t *testing.T) {
 	var p poll.Poller
 	var turns atomic.Int64
 	startHogs(t, &p, false, func() { turns.Add(1) })
@@ -289,8 +289,8 @@ func TestFloodTakesNoMemory(t *testing.T) {
 	}
 }
 
-// TestFloodBreedsNoWorkers is not parallel: it counts all goroutines.
-func TestFloodBreedsNoWorkers(t *testing.T) {
+// TestFloodStartsNoWorkers is not parallel: it counts all goroutines.
+func TestFloodStartsNoWorkers(t *testing.T) {
 	var p poll.Poller
 	var turns atomic.Int64
 	before := runtime.NumGoroutine()
@@ -307,7 +307,7 @@ func TestFloodBreedsNoWorkers(t *testing.T) {
 		}
 	})
 	write(t, peer, []byte("block"))
-	wait(t, "a Turn that blocks", blocked)
+	wait(t, "a Ready that blocks", blocked)
 	most := 0
 	for start := turns.Load(); turns.Load() < start+100_000; runtime.Gosched() {
 		most = max(most, runtime.NumGoroutine()-before)
@@ -320,7 +320,7 @@ func TestFloodBreedsNoWorkers(t *testing.T) {
 	wait(t, "Done", h.done)
 }
 
-// TestGoexitKeepsTheWorkers has every callback end its goroutine.
+// TestGoexitKeepsTheWorkers has each callback end its goroutine.
 func TestGoexitKeepsTheWorkers(t *testing.T) {
 	var p poll.Poller
 	const n = 100

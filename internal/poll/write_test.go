@@ -1,6 +1,6 @@
 package poll_test
 
-// Writing: WantWrite, Writable, and what the system holds for the peer.
+// Writing: WantWrite, Writable, and bytes that the peer has not acknowledged.
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"example.com/hail/internal/poll"
 )
 
-// writer is a Handler's Writable that writes p, and says how it went.
+// writer returns a Handler's Writable that writes p, and sends the result to wrote.
 func (h *handler) writer(p []byte, wrote chan<- error) func(func([]byte) (int, error)) {
 	return func(write func([]byte) (int, error)) {
 		for len(p) > 0 {
@@ -88,7 +88,7 @@ func TestWantWrite(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			h := newHandler(t, server)
 			full, _ := fill(h)
-			full = append(full, make([]byte, 4<<20)...) // more than any buffer takes
+			full = append(full, make([]byte, 4<<20)...) // more than any buffer holds
 			wrote := make(chan error, 1)
 			h.writable = h.writer(full, wrote)
 			h.sock.Start(false)
@@ -117,7 +117,7 @@ func TestWantWrite(t *testing.T) {
 			}
 		})
 	})
-	t.Run("against the end", func(t *testing.T) {
+	t.Run("while it ends", func(t *testing.T) {
 		overAll(t, func(t *testing.T, server, peer net.Conn) {
 			var called atomic.Int32
 			h := start(t, server, func(h *handler) {
@@ -162,7 +162,7 @@ func TestWantWrite(t *testing.T) {
 	})
 }
 
-// askToWrite asks for Writable, one call after the other, until the end. It returns how often that was granted.
+// askToWrite calls WantWrite, one call after the other, until the end. It returns how often that returned true.
 func (h *handler) askToWrite(called *atomic.Int32) (granted int32) {
 	for h.sock.WantWrite() {
 		granted++
@@ -173,11 +173,10 @@ func (h *handler) askToWrite(called *atomic.Int32) (granted int32) {
 	return granted
 }
 
-// beyond is how much fill leaves to write.
+// beyond is how many bytes fill leaves to write.
 const beyond = 256 << 10
 
-// fill writes until the socket takes no more, and returns bytes that are left to write
-// and all that the peer has to read.
+// fill writes until the socket is full. It returns the bytes that are left to write, and all that the peer has to read.
 func fill(h *handler) (left, all []byte) {
 	all = pattern(4 << 20)
 	at := 0
@@ -186,7 +185,7 @@ func fill(h *handler) (left, all []byte) {
 		n, err := h.sock.Write(p)
 		at += n
 		if n < len(p) && err == nil {
-			h.t.Fatalf("Write = %d of %d, nil, want %v beside what is short", n, len(p), poll.ErrWouldBlock)
+			h.t.Fatalf("Write = %d of %d, nil, want %v for a part", n, len(p), poll.ErrWouldBlock)
 		}
 		if err != nil {
 			if err != poll.ErrWouldBlock {
@@ -196,13 +195,13 @@ func fill(h *handler) (left, all []byte) {
 		}
 	}
 	if at == len(all) {
-		h.t.Fatalf("the socket took %d bytes that nobody reads", at)
+		h.t.Fatalf("the socket accepted %d bytes that nobody reads", at)
 	}
 	end := min(at+beyond, len(all))
 	return bytes.Clone(all[at:end]), all[:end]
 }
 
-// joinWriter waits until Writable has returned, which it is about to.
+// joinWriter waits until Writable has returned. It is about to.
 func (h *handler) joinWriter() {
 	for h.writing.Load() != 0 {
 		runtime.Gosched()
@@ -239,7 +238,7 @@ func TestUnsent(t *testing.T) {
 		}
 		wrote := len(all) - beyond // fill did not write the last of it
 		io.CopyN(io.Discard, peer, int64(wrote))
-		// The acknowledgement of the last bytes may take its time.
+		// The last acknowledgement may come later.
 		limit := time.Now().Add(patience)
 		for h.sock.Unsent() != 0 && time.Now().Before(limit) {
 			runtime.Gosched()
@@ -259,7 +258,7 @@ func TestUnsent(t *testing.T) {
 		server, _ := tcpPair(t)
 		h := newHandler(t, tls.Server(server, new(tls.Config)))
 		if got := h.sock.Unsent(); got != 0 {
-			t.Errorf("Unsent = %d, want 0: of the connection beneath", got)
+			t.Errorf("Unsent = %d, want 0, of the connection under TLS", got)
 		}
 	})
 	t.Run("a pipe does not tell", func(t *testing.T) {
