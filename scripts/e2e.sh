@@ -40,5 +40,6 @@ mkdir -p artifacts
 (cd ../.. && go build ${RACE:-} -o test/e2e/artifacts/ ./examples/greeter ./examples/chat &&
   go build ${RACE:-} -o test/e2e/artifacts/wechat-server ./examples/wechat/server)
 
+# By default Node leaves one processor to itself, which on two means one file at a time.
 # Each test has a time limit of its own; --test-timeout ends a file that hangs nevertheless.
-exec node --test --test-timeout=240000 --test-force-exit --test-reporter=spec
+exec node --test --test-concurrency="$(node -p 'os.availableParallelism()')" --test-timeout=240000 --test-force-exit --test-reporter=spec
