@@ -222,6 +222,11 @@ func (d *doomed) callback(t *testing.T, place string, c *hail.Conn) error {
 	return errors.New("an error")
 }
 
+// endsTransport reports whether an end is the transport's.
+func endsTransport(end string) bool {
+	return slices.Contains([]string{"FIN", "RST", "failed write"}, end)
+}
+
 // check holds together all that was told of the connection's end.
 func (d *doomed) check(t *testing.T, info hail.CloseInfo) {
 	t.Helper()
@@ -243,6 +248,9 @@ func (d *doomed) check(t *testing.T, info hail.CloseInfo) {
 	}
 	if lost := int(st.Undelivered); lost > 0 && info.Err == nil || d.p.Pending()+lost > queued+d.published {
 		t.Errorf("%s: %d messages undelivered, %d arrived, %d queued, %d published", what, lost, d.p.Pending(), queued, d.published)
+	}
+	if info.Cause == hail.CausePeerGone && !endsTransport(d.first) && !endsTransport(d.second) {
+		t.Errorf("%s: got the transport as the cause, want one of the ends", what)
 	}
 	ofServer := info.Cause == hail.CauseShutdown || info.Cause == hail.CauseServerClosed
 	if !errors.Is(d.ctxsCause, hail.ErrConnClosed) || errors.Is(d.ctxsCause, hail.ErrServerClosed) != ofServer {
