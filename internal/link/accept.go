@@ -1,6 +1,6 @@
 package link
 
-// The handshake's answer, and what becomes of the request's connection.
+// The answer to the handshake, and taking over the request's connection.
 
 import (
 	"bufio"
@@ -13,23 +13,23 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// The response goes into an empty socket buffer, so this is not for slow peers.
+// responseTimeout limits the write of the response. The socket buffer is empty, so slow peers do not need it.
 const responseTimeout = 10 * time.Second
 
-// Negotiation is what the server answers a handshake with.
+// Negotiation is the server's choice in a handshake.
 type Negotiation struct {
 	Subprotocol string // one that the client offers, or ""
 	Compression bool
 }
 
-// HijackError says that a ResponseWriter would not give its connection away. Nothing was written.
+// HijackError says that a ResponseWriter could not be hijacked. Nothing was written.
 type HijackError struct{ Err error }
 
 func (e *HijackError) Error() string { return "hijack: " + e.Err.Error() }
 func (e *HijackError) Unwrap() error { return e.Err }
 
-// Accept performs the server's side of the handshake (RFC 6455 section 4.2.2). That the request is a legal one is
-// the caller's to check. Its errors are a *HijackError, or the transport's, which is closed then.
+// Accept performs the server's side of the handshake (RFC 6455 section 4.2.2). The caller has checked that the request is
+// legal. The error is a *HijackError, or the transport's. In the second case Accept has closed the transport.
 func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config) (*Conn, error) {
 	c := &Conn{cfg: cfg, protocol: neg.Subprotocol}
 	extension := ""
@@ -55,7 +55,7 @@ func Accept(w http.ResponseWriter, r *http.Request, neg Negotiation, cfg *Config
 	return c, nil
 }
 
-// hijack takes the connection over. Some wrappers panic where the writer they wrap cannot be hijacked.
+// hijack hijacks the request's connection. Some wrappers panic if the writer that they wrap cannot be hijacked.
 func hijack(w http.ResponseWriter) (nc net.Conn, brw *bufio.ReadWriter, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -65,8 +65,8 @@ func hijack(w http.ResponseWriter) (nc net.Conn, brw *bufio.ReadWriter, err erro
 	return http.NewResponseController(w).Hijack()
 }
 
-// appendResponse appends the response: the handshake's own headers, and what handlers in front have set.
-// It is written after hijacking: some frameworks refuse to hijack after WriteHeader.
+// appendResponse appends the response: the headers of the handshake, and those that handlers in front have set. It is
+// written after hijacking, because some frameworks refuse to hijack after WriteHeader.
 func appendResponse(b []byte, key, protocol, extension string, outer http.Header) []byte {
 	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	b = wire.AppendAccept(b, key)
@@ -78,13 +78,13 @@ func appendResponse(b []byte, key, protocol, extension string, outer http.Header
 		b = append(append(append(b, "Sec-WebSocket-Extensions: "...), extension...), "\r\n"...)
 	}
 	if len(outer) > 0 {
-		var rest bytes.Buffer
+		var extra bytes.Buffer
 		for name, values := range outer {
 			if !notForUpgrade[http.CanonicalHeaderKey(name)] {
-				http.Header{name: values}.Write(&rest)
+				http.Header{name: values}.Write(&extra)
 			}
 		}
-		b = append(b, rest.Bytes()...)
+		b = append(b, extra.Bytes()...)
 	}
 	return append(b, "\r\n"...)
 }
@@ -93,11 +93,11 @@ func appendResponse(b []byte, key, protocol, extension string, outer http.Header
 func respond(nc net.Conn, response []byte) error {
 	nc.SetWriteDeadline(time.Now().Add(responseTimeout))
 	_, err := nc.Write(response)
-	nc.SetDeadline(time.Time{}) // the server's own may still be set
+	nc.SetDeadline(time.Time{}) // http.Server may have set one
 	return err
 }
 
-// notForUpgrade are headers of a response with a body, and those that are the handshake's to set.
+// notForUpgrade are headers of a response with a body, and those that the handshake sets.
 var notForUpgrade = map[string]bool{
 	"Connection": true, "Upgrade": true, "Keep-Alive": true,
 	"Content-Length": true, "Content-Type": true, "Content-Encoding": true,
@@ -105,7 +105,7 @@ var notForUpgrade = map[string]bool{
 	"Sec-Websocket-Accept": true, "Sec-Websocket-Protocol": true, "Sec-Websocket-Extensions": true,
 }
 
-// start puts bytes that came with the handshake where Next finds them.
+// start buffers bytes that came with the handshake, for Next to read.
 func (in *in) start(early []byte) {
 	in.buf = newBuffer(len(early))
 	in.w = copy(in.buf.b[:cap(in.buf.b)], early)

@@ -1,7 +1,7 @@
 package link
 
-// Frames that are not a whole message or heartbeat by themselves, and messages of which only a part has arrived: a frame in
-// parts, or fragments.
+// Frames that are not a whole message or heartbeat by themselves, and messages of which only a part has arrived: a part of
+// a frame, or fragments.
 
 import (
 	"bytes"
@@ -11,20 +11,21 @@ import (
 )
 
 const (
-	// From this size on, the memory of a frame grows with what has arrived: a header alone gets no more.
+	// From this size on the memory of a frame grows with the bytes that have arrived. So a header alone costs no more.
 	firstPiece = 256 << 10
-	// The rest of a frame that is longer than this is read into its place. To copy a shorter one costs less than a read more.
-	copyMost = 16 << 10
+	// If more than this is left of a frame, it is read directly into the message. To copy less costs less than one more
+	// read.
+	maxCopy = 16 << 10
 )
 
-// frame handles a frame that is compressed, one of several, a close, or illegal. Its header has n bytes.
-func (c *Conn) frame(h wire.Header, n int) (m Message, ok bool, err error) {
+// handleFrame handles a frame that is compressed, a fragment, a close, or illegal. Its header has n bytes.
+func (c *Conn) handleFrame(h wire.Header, n int) (m Message, ok bool, err error) {
 	in := &c.in
 	b := in.unread()
 	switch {
 	case int64(h.Length) < 0:
 		return m, false, c.judge(b[:n])
-	case h.Long: // which the engine does not refuse
+	case h.Long: // the engine does not refuse this
 		return m, false, c.refuse(h, n, &Violation{Code: codeProtocol, Reason: "protocol error", Err: errLong})
 	case h.Control():
 		return m, false, c.closeFrame(h, n)
@@ -35,13 +36,13 @@ func (c *Conn) frame(h wire.Header, n int) (m Message, ok bool, err error) {
 	}
 	if compressed {
 		h.First &^= wire.RSV1
-		b[0] = h.First // for the engine, which has not negotiated it
+		b[0] = h.First // for the engine, which has not negotiated compression
 	}
 	final := h.First&wire.Fin != 0
 	switch op := h.First &^ wire.Fin; {
 	case !h.Masked:
 	case op == wire.Continuation && in.part != nil:
-		in.part.enter(h)
+		in.part.startFrame(h)
 		in.r += n
 		return c.collect()
 	case op != wire.Text && op != wire.Binary || in.part != nil:
@@ -52,7 +53,7 @@ func (c *Conn) frame(h wire.Header, n int) (m Message, ok bool, err error) {
 		m, err := c.inflate(op == wire.Text, p)
 		return m, err == nil, err
 	default:
-		c.begin(h, n, compressed)
+		c.startMessage(h, n, compressed)
 		return c.collect()
 	}
 	return m, false, c.judge(b[:n])
@@ -68,17 +69,17 @@ func (c *Conn) closeFrame(h wire.Header, n int) error {
 		return c.refill()
 	}
 	b = b[:n+int(h.Length)]
-	p := bytes.Clone(b[n:]) // the engine gets the masked one
+	p := bytes.Clone(b[n:]) // the engine gets the masked payload
 	wire.Mask(p, h.Key)
 	code, reason, err := wire.ParseClose(p)
-	if err != nil && err != wire.ErrReason { // at which the engine does not look
+	if err != nil && err != wire.ErrReason { // the engine does not check the reason
 		return c.judge(b)
 	}
 	c.in.r += len(b)
 	return c.peerClosed(code, reason, err)
 }
 
-// checkFrame says whether the next frame of a message is accepted, by its header.
+// checkFrame checks the header of the next frame of a message against the limits.
 func (c *Conn) checkFrame(h wire.Header, compressed bool) error {
 	total := h.Length
 	if p := c.in.part; p != nil {
@@ -90,7 +91,7 @@ func (c *Conn) checkFrame(h wire.Header, compressed bool) error {
 // refuse skips a frame, and drops the message that it belongs to.
 func (c *Conn) refuse(h wire.Header, n int, why error) error {
 	if c.in.part != nil {
-		c.abandon()
+		c.dropMessage()
 	}
 	c.in.r += n
 	c.in.skip = h.Length
@@ -100,62 +101,62 @@ func (c *Conn) refuse(h wire.Header, n int, why error) error {
 // part is the part of a message that has arrived.
 type part struct {
 	text       bool
-	compressed bool // its bytes are inflated when all have come
+	compressed bool // it is inflated when all of it has arrived
 
-	// Of the current frame.
-	inside bool // it has not ended
-	final  bool
-	left   int // bytes of the payload that have not been read
-	key    uint32
+	// The current frame.
+	inFrame bool // it has not ended
+	final   bool
+	left    int // bytes of its payload that have not been read
+	key     uint32
 
-	total uint64  // bytes of the message, by the headers so far
-	data  []byte  // the payload so far
-	clear int     // bytes of data that are unmasked and checked
-	place *buffer // that data lies in, from the pool
-	own   bool    // in place of it, data has memory of its own, which is the receiver's in the end
-	least int     // bytes of memory that are given at once, if the header asks for them
-	most  int     // bytes that data may have
-	utf8  wire.UTF8
+	total    uint64  // the message's bytes, by the headers so far
+	data     []byte  // the payload so far
+	checked  int     // data[:checked] is unmasked, and text is checked
+	buf      *buffer // holds data, unless unpooled
+	unpooled bool    // data has memory of its own, which the receiver gets
+	minSize  int     // the memory that is allocated at once, if the header claims as much
+	maxSize  int     // bytes that data may have
+	utf8     wire.UTF8
 }
 
 var parts sync.Pool
 
-// begin begins a message with the first frame, whose header has n bytes.
-func (c *Conn) begin(h wire.Header, n int, compressed bool) {
+// startMessage starts a message with its first frame. The header has n bytes.
+func (c *Conn) startMessage(h wire.Header, n int, compressed bool) {
 	p, _ := parts.Get().(*part)
 	if p == nil {
 		p = new(part)
 	}
-	*p = part{text: h.Opcode() == wire.Text, compressed: compressed, least: classes[0], most: int(c.most(compressed))}
+	*p = part{text: h.Opcode() == wire.Text, compressed: compressed, minSize: classes[0], maxSize: int(c.maxBytes(compressed))}
 	if h.First&wire.Fin != 0 && !compressed {
-		p.own, p.least = !c.cfg.Reuse, firstPiece
+		p.unpooled, p.minSize = !c.cfg.Reuse, firstPiece
 	}
 	c.in.part = p
 	c.Stamps.Message.Start(c.cfg.Now())
-	p.enter(h)
+	p.startFrame(h)
 	c.in.r += n
 }
 
-// enter begins a frame of the message.
-func (p *part) enter(h wire.Header) {
-	p.inside, p.final, p.left, p.key = true, h.First&wire.Fin != 0, int(h.Length), h.Key
+// startFrame starts a frame of the message.
+func (p *part) startFrame(h wire.Header) {
+	p.inFrame, p.final, p.left, p.key = true, h.First&wire.Fin != 0, int(h.Length), h.Key
 	p.total += h.Length
 }
 
-// collect adds what has arrived of the current frame, and returns the message with its last byte.
+// collect adds the bytes of the current frame that have arrived. It returns the message after its last byte.
 func (c *Conn) collect() (m Message, ok bool, err error) {
 	in, p := &c.in, c.in.part
 	for p.left > 0 && in.r < in.w {
-		n := copy(p.room(), in.unread())
-		p.took(n)
+		n := copy(p.space(), in.unread())
+		p.advance(n)
 		in.r += n
 	}
-	fresh := p.data[p.clear:]
+	fresh := p.data[p.checked:]
 	p.key = wire.Mask(fresh, p.key)
-	p.clear = len(p.data)
+	p.checked = len(p.data)
 	whole := p.final && p.left == 0
 	if p.text && !p.compressed && (!p.utf8.Write(fresh) || whole && !p.utf8.Done()) {
-		c.abandon()
+		c.dropMessage()
 		return m, false, notUTF8()
 	}
 	switch {
@@ -164,13 +165,13 @@ func (c *Conn) collect() (m Message, ok bool, err error) {
 	case p.left > 0:
 		return m, false, c.refill()
 	default:
-		p.inside = false
+		p.inFrame = false
 		return m, false, nil
 	}
 }
 
-// room returns where the next bytes of the frame go. It is never empty while some are left.
-func (p *part) room() []byte {
+// space returns the memory for the next bytes of the frame. It is not empty while some are left.
+func (p *part) space() []byte {
 	if len(p.data) == cap(p.data) {
 		p.grow()
 	}
@@ -178,20 +179,20 @@ func (p *part) room() []byte {
 	return free[:min(len(free), p.left)]
 }
 
-// took notes that n bytes were put into the room.
-func (p *part) took(n int) {
+// advance notes that n bytes were put into the space.
+func (p *part) advance(n int) {
 	p.data = p.data[:len(p.data)+n]
 	p.left -= n
 }
 
-// grow makes room for more of the frame: for all of it, or for as much as has arrived so far.
+// grow makes space for more of the frame: for all of it, or for as much as has arrived so far.
 func (p *part) grow() {
 	have := len(p.data)
-	size := min(have+p.left, max(p.least, 2*have))
+	size := min(have+p.left, max(p.minSize, 2*have))
 	if !p.final {
-		size = max(size, min(2*have, p.most)) // many small fragments do not copy all each time
+		size = max(size, min(2*have, p.maxSize)) // so that many small fragments do not copy everything each time
 	}
-	if p.own {
+	if p.unpooled {
 		p.data = append(make([]byte, 0, size), p.data...)
 		return
 	}
@@ -202,33 +203,34 @@ func (p *part) grow() {
 		larger = newBuffer(size)
 	}
 	larger.b = append(larger.b, p.data...)
-	p.place.free()
-	p.place, p.data = larger, larger.b
+	p.buf.free()
+	p.buf, p.data = larger, larger.b
 }
 
-// assembled ends the message, of which all has arrived.
+// assembled returns the message, all of which has arrived.
 func (c *Conn) assembled() (m Message, ok bool, err error) {
 	p := c.in.part
-	place, data := p.place, p.data
+	buf, data := p.buf, p.data
 	m.Text = p.text
-	compressed, own := p.compressed, p.own
+	compressed, unpooled := p.compressed, p.unpooled
 	c.in.dropPart()
 	if compressed {
 		m, err = c.inflate(m.Text, data)
-		place.free()
+		buf.free()
 		return m, err == nil, err
 	}
 	c.Stamps.Message.Clear()
 	c.hold(c.in.more())
-	if own {
+	if unpooled {
 		m.Data = data
 	} else {
-		m.Data = c.handOver(place, data)
+		m.Data = c.handOver(buf, data)
 	}
 	return m, true, nil
 }
 
-// handOver returns data, which lies in buf, as memory that its receiver may use: buf's own until the next Next, or a copy.
+// handOver returns data, which lies in buf, as memory for its receiver: buf's own, which is valid until the next Next, or a
+// copy.
 func (c *Conn) handOver(buf *buffer, data []byte) []byte {
 	if c.cfg.Reuse {
 		c.in.lent = buf
@@ -239,14 +241,15 @@ func (c *Conn) handOver(buf *buffer, data []byte) []byte {
 	return data
 }
 
-// abandon drops the message. What is still to come of its frame is skipped.
-func (c *Conn) abandon() {
+// dropMessage drops the message. The rest of its frame is skipped.
+func (c *Conn) dropMessage() {
 	p := c.in.part
 	c.in.skip = uint64(p.left)
-	p.place.free()
+	p.buf.free()
 	c.in.dropPart()
 }
 
+// dropPart puts the part back into its pool.
 func (in *in) dropPart() {
 	*in.part = part{}
 	parts.Put(in.part)

@@ -1,14 +1,15 @@
 package link
 
-// Pooled memory for what is being read and written.
+// Pooled memory for reading and writing.
 
 import "sync"
 
-// buffer is a pooled piece of memory. What is read into uses its whole capacity,
-// what is written from its length.
+// buffer is a piece of pooled memory. A read buffer has the length of its capacity; the length of a write buffer is that of
+// its content.
 type buffer struct{ b []byte }
 
-// Past the round numbers, so that a message of that size fits with its header.
+// classes are the sizes of pooled buffers. They exceed round numbers, so that a message of such a size fits with its
+// header.
 var classes = [...]int{4 << 10, 16<<10 + 64, 64<<10 + 64, 256<<10 + 64, 1<<20 + 64}
 
 var pools [len(classes)]sync.Pool // of buffers, some of which have no memory
@@ -47,7 +48,7 @@ func exactBuffer(n int) *buffer {
 	return &buffer{make([]byte, 0, n)}
 }
 
-// giveAway leaves buf's memory to whoever has a part of it.
+// giveAway leaves buf's memory to the owner of a part of it.
 func (buf *buffer) giveAway() {
 	countBuffers(-1)
 	class := classFor(cap(buf.b))
@@ -57,7 +58,7 @@ func (buf *buffer) giveAway() {
 	}
 }
 
-// free gives the buffer back. A nil buffer is allowed.
+// free puts the buffer back into its pool. A nil buffer is allowed.
 func (buf *buffer) free() {
 	if buf == nil {
 		return
@@ -68,9 +69,9 @@ func (buf *buffer) free() {
 	}
 }
 
-// room returns a buffer with buf's content and room for n bytes more: buf itself,
-// or a larger one, and buf is given back.
-func (buf *buffer) room(n int) *buffer {
+// grow returns a buffer with buf's content and room for n more bytes: buf itself, or a larger one. In the second case it
+// frees buf. A nil buffer is allowed.
+func (buf *buffer) grow(n int) *buffer {
 	if buf == nil {
 		return newBuffer(n)
 	}
@@ -79,7 +80,7 @@ func (buf *buffer) room(n int) *buffer {
 	}
 	size := len(buf.b) + n
 	if classFor(size) == len(classes) {
-		size = max(size, 2*len(buf.b)) // what no pool has grows by doubling
+		size = max(size, 2*len(buf.b)) // no pool has it, so it grows by doubling
 	}
 	larger := newBuffer(size)
 	larger.b = append(larger.b, buf.b...)

@@ -2,12 +2,13 @@
 
 package link
 
-// The buffers that are in use, for tests that look for one that nobody has given back.
+// The number of buffers in use, for tests that look for one that was not freed.
 
 import "sync/atomic"
 
 var inUse atomic.Int64
 
+// countBuffers adds n to the number of buffers in use.
 func countBuffers(n int64) { inUse.Add(n) }
 
 // Buffers returns how many buffers are in use.

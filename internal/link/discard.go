@@ -1,6 +1,6 @@
 package link
 
-// Reading after our close frame, and the peer's close frame.
+// Reading after our close frame, until the peer's close frame.
 
 import (
 	"errors"
@@ -8,12 +8,12 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// Discard reads on for the peer's close frame, and drops everything else. Its error is ErrAgain, a *PeerClose, a *Violation for
-// a malformed close frame, or the transport's. After our close frame nothing else counts (RFC 6455 section 1.4).
+// Discard reads until the peer's close frame, and drops everything else. Its error is ErrAgain, a *PeerClose, a *Violation
+// for a malformed close frame, or the transport's. After our close frame nothing else counts (RFC 6455 section 1.4).
 func (c *Conn) Discard() error {
 	in := &c.in
 	if in.part != nil {
-		c.abandon()
+		c.dropMessage()
 	}
 	for {
 		if err := c.seekClose(); err != nil {
@@ -27,10 +27,11 @@ func (c *Conn) Discard() error {
 	}
 }
 
-// seekClose drops what was read up to the peer's close frame. It returns the error for that, nil if it has not come.
+// seekClose drops the bytes that were read before the peer's close frame. It returns the error for that frame, nil if it
+// has not arrived.
 func (c *Conn) seekClose() error {
 	in := &c.in
-	for !in.broken {
+	for !in.lost {
 		n := min(in.skip, uint64(in.w-in.r))
 		in.r += int(n)
 		in.skip -= n
@@ -39,13 +40,13 @@ func (c *Conn) seekClose() error {
 			return nil
 		}
 		if h.Opcode() != wire.Close {
-			in.broken = int64(h.Length) < 0
+			in.lost = int64(h.Length) < 0
 			in.r += size
 			in.skip = h.Length
 			continue
 		}
 		if h.Length > wire.MaxControl {
-			in.broken = true
+			in.lost = true
 			break
 		}
 		if uint64(in.w-in.r-size) < h.Length {
@@ -62,9 +63,9 @@ func (c *Conn) seekClose() error {
 	return nil
 }
 
-// peerClosed makes the error for the peer's close frame. Nothing after it is read.
+// peerClosed returns the error for the peer's close frame. Nothing after the frame is read.
 func (c *Conn) peerClosed(code int, reason string, err error) error {
-	c.in.broken = true
+	c.in.lost = true
 	v := &Violation{Code: codeProtocol, Reason: "invalid close frame", Err: err, Closes: true}
 	switch {
 	case err == nil:

@@ -1,6 +1,6 @@
 package link
 
-// The end of the sending half: the close frame, and what was queued in vain.
+// The end of the sending half: the close frame, and the messages that were not written.
 
 import (
 	"time"
@@ -8,19 +8,19 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// A queue that stood still for so long is not waited for where a connection fails.
+// stalled is the time without progress after which a failing connection gives up its queue.
 const stalled = time.Second
 
-// CloseFrame is what Close sends, and how.
+// CloseFrame is a close frame, and which messages are given up for it.
 type CloseFrame struct {
 	Code        int
 	Reason      string
-	DropStalled bool // give up data that the peer has not accepted for long
-	DropSources bool // give up what was published
+	DropStalled bool // give up the queue if it makes no progress
+	DropSources bool // give up published messages
 }
 
-// Close queues the close frame after the data, as the last thing that is sent. It reports false if it was called
-// before, or nothing can be written. Owner.CloseWritten follows.
+// Close queues the close frame after the data, as the last frame. It reports false if it was called before, or if nothing
+// can be written. Owner.CloseWritten follows.
 func (c *Conn) Close(f CloseFrame) bool {
 	o := &c.out
 	o.mu.Lock()
@@ -36,7 +36,7 @@ func (c *Conn) Close(f CloseFrame) bool {
 	return ok
 }
 
-// stalledFor returns for how long a write has waited.
+// stalledFor returns how long a write has waited without progress.
 func (c *Conn) stalledFor() time.Duration {
 	stall := c.Stamps.Stall.Get()
 	if stall == 0 {
@@ -45,7 +45,7 @@ func (c *Conn) stalledFor() time.Duration {
 	return c.cfg.Now() - stall
 }
 
-// closeLocked queues the close frame, and gives up what f says.
+// closeLocked queues the close frame, and gives up the messages that f says.
 func (o *out) closeLocked(f CloseFrame, order func() uint64, stalled bool) {
 	o.ending = true
 	drop := f.DropStalled && stalled
@@ -64,7 +64,7 @@ func (o *out) closeLocked(f CloseFrame, order func() uint64, stalled bool) {
 		}
 		o.sources.endAll()
 	}
-	o.buf = o.buf.room(wire.FrameSize(wire.MaxControl))
+	o.buf = o.buf.grow(wire.FrameSize(wire.MaxControl))
 	before := o.buf.len()
 	o.buf.b = wire.AppendClose(o.buf.b, f.Code, f.Reason)
 	o.size = uint8(o.buf.len() - before)
@@ -73,15 +73,15 @@ func (o *out) closeLocked(f CloseFrame, order func() uint64, stalled bool) {
 	}
 }
 
-// closesFirst reports whether the peer's close frame, which was just read, came before ours: ours is not queued, or something else
-// is to be written before it.
+// closesFirst reports whether the peer's close frame, which was just read, came before ours: ours is not queued, or data is
+// to be written before it.
 func (c *Conn) closesFirst() bool {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return !c.out.ending || c.out.ahead()
 }
 
-// ahead reports whether something is to be written before the close frame.
+// ahead reports whether data is to be written before the close frame.
 func (o *out) ahead() bool {
 	own := o.w.len() - o.off + o.cw.len() - int(o.cwOff)
 	if !o.last {
@@ -90,7 +90,7 @@ func (o *out) ahead() bool {
 	return own > int(o.size) || o.sources != nil && o.sources.ahead()
 }
 
-// Finish closes the transport of a connection on which both close frames were exchanged.
+// Finish closes the transport after both close frames were exchanged.
 func (c *Conn) Finish() {
 	c.sock.CloseWrite()
 	c.sock.Close()
@@ -127,7 +127,7 @@ func (c *Conn) awaitQuiet() {
 	<-quiet
 }
 
-// settle waits for a write that is under way, which a closed socket ends at once, and counts what was not written.
+// settle waits for a running write, which the closed socket ends at once, and counts the messages that were not written.
 func (c *Conn) settle() {
 	c.fail(ErrClosed)
 	c.awaitQuiet()
@@ -149,14 +149,14 @@ func (c *Conn) settle() {
 	o.buf, o.ctl, o.w, o.cw, o.off, o.at, o.pre, o.cwOff = nil, nil, nil, nil, 0, 0, 0, 0
 }
 
-// Undelivered returns how many messages were queued and not written, once the link is done.
+// Undelivered returns how many messages were queued and not written. It is valid after Done.
 func (c *Conn) Undelivered() int {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return c.out.lost
 }
 
-// countData counts the messages in b that end behind off.
+// countData counts the messages in b that end after off.
 func countData(b []byte, off int) int {
 	n := 0
 	for at := 0; at < len(b); {

@@ -1,6 +1,6 @@
 package link
 
-// Frames in: the way of the bytes from the socket to a whole message.
+// Frames in: from the bytes of the socket to whole messages.
 
 import (
 	"errors"
@@ -12,44 +12,43 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// Close codes that in gives out (RFC 6455 section 7.4.1).
+// Close codes of violations (RFC 6455 section 7.4.1).
 const (
 	codeProtocol = 1002
 	codeInvalid  = 1007
 	codeTooBig   = 1009
 )
 
-// maxShare is how many frames are handled before other connections have theirs.
-const maxShare = 256
+// maxFrames is how many frames are handled before other connections come first.
+const maxFrames = 256
 
 var errNotUTF8 = errors.New("text that is not valid UTF-8")
 
 // in is the receiving half of a connection.
 type in struct {
-	buf   *buffer // nil while nothing is there
-	r, w  int     // buf.b[r:w] is unread
-	class int     // the class of the next buffer
-	share int     // frames that are left before others have theirs
-	err   error   // the transport's; told when the bytes before it are used up
-	ended bool    // err was told
+	buf         *buffer // nil while nothing is in it
+	r, w        int     // buf.b[r:w] is unread
+	class       int     // the class of the next buffer
+	budget      int     // how many frames are left before other connections come first
+	err         error   // the transport's; returned after the bytes before it
+	errReturned bool
 
-	part    *part   // of a message; nil between two
-	lent    *buffer // what the last message lies in, until the next Next
-	held    bool    // replies wait for the batch's end
-	batched bool    // held since the last refill
+	part    *part   // of a message; nil between two messages
+	lent    *buffer // holds the last message, until the next Next
+	held    bool    // replies wait for the end of the batch
+	batched bool    // held was set in this batch
 
-	// After our close frame.
-	skip   uint64 // payload that is still to come and of no interest
-	broken bool   // where a frame starts is no longer known
+	skip uint64 // bytes of payload that are still to be dropped
+	lost bool   // where the next frame begins is not known
 }
 
-// direct reports whether what arrives is read into the place of the message that it belongs to: what is left of its frame
-// would not fit into the buffer, or would cost much to copy.
+// direct reports whether bytes are read directly into the message that they belong to: the rest of the frame would not fit
+// into the buffer, or would be expensive to copy.
 func (in *in) direct() bool {
-	return in.part != nil && in.part.left > min(classes[in.class], copyMost)
+	return in.part != nil && in.part.left > min(classes[in.class], maxCopy)
 }
 
-// read reads once, to where the next bytes belong, and reports whether some came.
+// read reads once, into space, and reports whether bytes have arrived.
 func (c *Conn) read() bool {
 	in := &c.in
 	p := in.space()
@@ -57,7 +56,7 @@ func (c *Conn) read() bool {
 	if n > 0 {
 		c.traffic.In.Add(uint64(n))
 		c.Stamps.Read.Set(c.cfg.Now())
-		in.took(n, len(p))
+		in.advance(n, len(p))
 	}
 	if err != nil && err != poll.ErrWouldBlock {
 		in.err = err
@@ -65,10 +64,10 @@ func (c *Conn) read() bool {
 	return n > 0
 }
 
-// space returns where the next bytes go. It is never empty.
+// space returns the memory for the next bytes. It is never empty.
 func (in *in) space() []byte {
 	if in.direct() {
-		return in.part.room()
+		return in.part.space()
 	}
 	if in.r == in.w && in.buf != nil && len(in.buf.b) != classes[in.class] {
 		in.drop()
@@ -78,18 +77,17 @@ func (in *in) space() []byte {
 		in.buf.b = in.buf.b[:cap(in.buf.b)]
 	}
 	if in.r > 0 {
-		// What is left here is the start of one frame, short or soon to be moved.
+		// The rest is the start of a single frame. It is short, or soon copied into its message.
 		in.w = copy(in.buf.b, in.buf.b[in.r:in.w])
 		in.r = 0
 	}
 	return in.buf.b[in.w:]
 }
 
-// took notes n bytes read into the space of the given size, and learns from it
-// how large a buffer the connection has use for.
-func (in *in) took(n, size int) {
+// advance notes that n bytes were read into a space of that size. It adapts the size of the next buffer to that.
+func (in *in) advance(n, size int) {
 	if in.direct() {
-		in.part.took(n)
+		in.part.advance(n)
 		return
 	}
 	in.w += n
@@ -101,6 +99,7 @@ func (in *in) took(n, size int) {
 	}
 }
 
+// unread returns the bytes that were read and not handled.
 func (in *in) unread() []byte {
 	if in.buf == nil {
 		return nil
@@ -108,30 +107,30 @@ func (in *in) unread() []byte {
 	return in.buf.b[in.r:in.w]
 }
 
-// drop gives the buffer back. Nothing unread may be in it.
+// drop frees the buffer. Nothing in it may be unread.
 func (in *in) drop() {
 	in.buf.free()
 	in.buf, in.r, in.w = nil, 0, 0
 }
 
+// free frees all memory of the receiving half.
 func (in *in) free() {
 	in.drop()
 	in.lent.free()
 	in.lent = nil
 	if in.part != nil {
-		in.part.place.free()
+		in.part.buf.free()
 		in.dropPart()
 	}
 }
 
-// Next returns the next message. Its error is ErrAgain, a *PeerClose, a *Violation or the transport's.
-// Heartbeats are answered on the way.
+// Next returns the next message. Its error is ErrAgain, a *PeerClose, a *Violation or the transport's. It answers pings.
 func (c *Conn) Next() (Message, error) {
 	in := &c.in
 	in.lent.free()
 	in.lent = nil
 	for {
-		if in.part != nil && in.part.inside {
+		if in.part != nil && in.part.inFrame {
 			m, ok, err := c.collect()
 			if ok || err != nil {
 				return m, err
@@ -146,12 +145,12 @@ func (c *Conn) Next() (Message, error) {
 			}
 			continue
 		}
-		if in.share--; in.share == 0 {
+		if in.budget--; in.budget == 0 {
 			c.endBatch()
 			return Message{}, ErrAgain
 		}
 		if !h.Whole() || in.part != nil && !h.Control() {
-			m, ok, err := c.frame(h, n)
+			m, ok, err := c.handleFrame(h, n)
 			if ok || err != nil {
 				return m, err
 			}
@@ -164,7 +163,7 @@ func (c *Conn) Next() (Message, error) {
 		}
 		if len(b)-n < int(h.Length) {
 			if !h.Control() {
-				c.begin(h, n, false)
+				c.startMessage(h, n, false)
 			} else if err := c.refill(); err != nil {
 				return Message{}, err
 			}
@@ -176,14 +175,14 @@ func (c *Conn) Next() (Message, error) {
 		if h.Opcode() == wire.Text && !utf8.Valid(p) {
 			return Message{}, notUTF8()
 		}
-		if m, ok := c.take(h, p); ok {
+		if m, ok := c.deliver(h, p); ok {
 			return m, nil
 		}
 	}
 }
 
-// take hands out the payload of a whole frame, or answers it if it is a heartbeat.
-func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
+// deliver returns the payload of a whole frame as a message. If the frame is a ping, it answers it.
+func (c *Conn) deliver(h wire.Header, p []byte) (Message, bool) {
 	c.hold(c.in.more())
 	switch h.Opcode() {
 	case wire.Ping, wire.Pong:
@@ -199,11 +198,11 @@ func (c *Conn) take(h wire.Header, p []byte) (Message, bool) {
 	if !c.cfg.Reuse {
 		p = c.in.keep(p)
 	}
-	return Message{h.Opcode() == wire.Text, p[:len(p):len(p)]}, true // what is appended to it is not the next frame
+	return Message{h.Opcode() == wire.Text, p[:len(p):len(p)]}, true // an append must not overwrite the next frame
 }
 
-// keep returns the payload p, which lies in the buffer, as memory that is its receiver's: a copy, or
-// the buffer's own if little else is in it.
+// keep returns the payload p, which lies in the buffer, as memory that its receiver may keep: a copy, or the buffer's own
+// if little else is in it.
 func (in *in) keep(p []byte) []byte {
 	if in.r < in.w || len(p) < len(in.buf.b)/2 {
 		return append([]byte{}, p...)
@@ -213,24 +212,24 @@ func (in *in) keep(p []byte) []byte {
 	return p[:len(p):len(p)]
 }
 
-// more reports whether another frame waits in the buffer, whole.
+// more reports whether another whole frame is in the buffer.
 func (in *in) more() bool {
 	b := in.unread()
 	h, n := wire.Parse(b)
 	return n > 0 && h.Length <= uint64(len(b)-n)
 }
 
-// checkLength says whether a message of so many bytes on the wire is accepted.
+// checkLength returns an error if a message of so many bytes on the wire is too long.
 func (c *Conn) checkLength(n uint64, compressed bool) error {
-	if n > c.most(compressed) {
+	if n > c.maxBytes(compressed) {
 		return c.tooBig()
 	}
 	return nil
 }
 
-// most returns how many bytes a message may have on the wire. ReadLimit is for what comes out of a compressed one, but
-// blocks may be without content.
-func (c *Conn) most(compressed bool) uint64 {
+// maxBytes returns how many bytes a message may have on the wire. ReadLimit is for the inflated message; but blocks may have no
+// content, so a compressed one has a limit too.
+func (c *Conn) maxBytes(compressed bool) uint64 {
 	const longest = math.MaxInt - wire.MaxHeader
 	limit := uint64(c.cfg.ReadLimit)
 	switch {
@@ -242,17 +241,19 @@ func (c *Conn) most(compressed bool) uint64 {
 	return min(limit, longest)
 }
 
+// tooBig returns the violation of ReadLimit.
 func (c *Conn) tooBig() *Violation {
 	return &Violation{Code: codeTooBig, Reason: "message too big",
 		Err: fmt.Errorf("message of more than %d bytes (Options.ReadLimit)", c.cfg.ReadLimit)}
 }
 
+// notUTF8 returns the violation of text that is not valid UTF-8.
 func notUTF8() *Violation {
 	return &Violation{Code: codeInvalid, Reason: "invalid UTF-8", Err: errNotUTF8}
 }
 
-// refill is called when nothing whole is left: replies that were held go out, and what has arrived meanwhile is read. Its
-// error is ErrAgain if that is nothing, or the transport's.
+// refill ends the batch and reads, when no whole frame is left. Its error is ErrAgain if nothing has arrived, or the
+// transport's.
 func (c *Conn) refill() error {
 	in := &c.in
 	c.endBatch()
@@ -260,7 +261,7 @@ func (c *Conn) refill() error {
 	case in.err == nil && c.read():
 		return nil
 	case in.err != nil:
-		in.ended = true
+		in.errReturned = true
 		return in.err
 	case in.r < in.w || in.part != nil:
 		c.Stamps.Message.Start(c.cfg.Now())
@@ -270,7 +271,7 @@ func (c *Conn) refill() error {
 	return ErrAgain
 }
 
-// hold says whether replies wait for the end of the batch that is being handled.
+// hold sets whether replies wait for the end of the batch. A batch is the frames that are handled between two reads.
 func (c *Conn) hold(on bool) {
 	if c.in.held != on {
 		c.in.held = on
@@ -279,7 +280,7 @@ func (c *Conn) hold(on bool) {
 	}
 }
 
-// endBatch lets go what waits for the batch's end.
+// endBatch writes the replies that were held for the end of the batch.
 func (c *Conn) endBatch() {
 	if c.in.batched {
 		c.in.held, c.in.batched = false, false

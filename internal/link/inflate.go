@@ -1,6 +1,6 @@
 package link
 
-// Compressed messages (RFC 7692 section 7.2.2), each of them by itself.
+// Inflating compressed messages (RFC 7692 section 7.2.2), without context takeover.
 
 import (
 	"compress/flate"
@@ -12,27 +12,28 @@ import (
 )
 
 const (
-	// What the sender has cut off a message's end (RFC 7692 section 7.2.1).
+	// The sender has removed these bytes from the end of the message (RFC 7692 section 7.2.1).
 	flushTail = "\x00\x00\xff\xff"
-	// An empty final block: a stream that was whole until here ends with it.
+	// An empty final block. A stream without a final block ends with it.
 	finalBlock = "\x01\x00\x00\xff\xff"
 
-	// A stream more than so many needs that many bytes of content: one begins with a copy of what the next may refer to.
+	// A message may have so many streams, and one more for each so many bytes of content. Each stream costs a copy of the
+	// window.
 	freeStreams, streamContent = 64, 32
 )
 
-// errPastLimit is the inflater's for a message that is longer than it may be.
+// errPastLimit is the inflater's error for a message that exceeds the limit.
 var errPastLimit = errors.New("link: message past the limit")
 
 var errStreams = &Violation{Code: codeTooBig, Reason: "message too big",
 	Err: errors.New("compressed message of many final blocks with next to no content")}
 
-// inflater inflates one message at a time. It is large, and pooled.
+// inflater inflates one message at a time. It is large, so it is pooled.
 type inflater struct {
-	flate   io.ReadCloser // reads from the inflater
-	payload []byte        // what of it has not been read
-	behind  int           // bytes that were read of what follows the payload
-	streams int           // begun in this message
+	flate    io.ReadCloser // reads from the inflater
+	payload  []byte        // the part that has not been read
+	tailRead int           // how many bytes of flushTail and finalBlock were read, after the payload
+	streams  int           // how many this message has had
 }
 
 var inflaters = sync.Pool{New: func() any {
@@ -41,7 +42,7 @@ var inflaters = sync.Pool{New: func() any {
 	return z
 }}
 
-// inflate returns the message that a compressed payload holds. With it, a message in parts has ended.
+// inflate returns the message of a compressed payload.
 func (c *Conn) inflate(text bool, payload []byte) (Message, error) {
 	z := inflaters.Get().(*inflater)
 	buf, err := z.inflate(payload, text, c.cfg.ReadLimit)
@@ -64,18 +65,18 @@ func (c *Conn) inflate(text bool, payload []byte) (Message, error) {
 	return Message{text, c.handOver(buf, buf.b)}, nil
 }
 
-// inflate reads a payload into a buffer that grows with what comes out of it, and not past the limit. The buffer is the
-// caller's also with an error.
+// inflate inflates a payload into a buffer, which grows with the content and not beyond the limit. The caller has to free
+// the buffer, even after an error.
 func (z *inflater) inflate(payload []byte, text bool, limit int64) (*buffer, error) {
 	z.payload, z.streams = payload, 0
 	z.restart(nil)
 	var check wire.UTF8
 	buf := newBuffer(classes[0])
 	for {
-		buf = buf.room(1)
+		buf = buf.grow(1)
 		free := buf.b[len(buf.b):cap(buf.b)]
 		if left := limit - int64(len(buf.b)); limit >= 0 && left < int64(len(free)) {
-			free = free[:left+1] // one byte past the limit tells
+			free = free[:left+1] // one byte more shows that the limit is exceeded
 		}
 		n, err := z.flate.Read(free)
 		buf.b = buf.b[:len(buf.b)+n]
@@ -99,20 +100,20 @@ func (z *inflater) inflate(payload []byte, text bool, limit int64) (*buffer, err
 	}
 }
 
-// restart begins a stream whose blocks may refer back to what came out before.
+// restart starts a stream. Its blocks may refer to the content that came before.
 func (z *inflater) restart(out []byte) {
-	z.behind = 0
+	z.tailRead = 0
 	z.streams++
-	// There is no error if the window fits.
+	// It returns no error: the window is not too large.
 	z.flate.(flate.Resetter).Reset(z, out[max(0, len(out)-wire.MaxWindow):])
 }
 
-// next is asked when a stream has ended. It begins the next one, or returns io.EOF if the message ends too.
+// next is called at the end of a stream. It starts the next one, or returns io.EOF if the message ends too.
 func (z *inflater) next(out []byte) error {
-	switch z.behind {
+	switch z.tailRead {
 	case 0:
-		// Others may follow a block that is final (RFC 7692 section 7.2.1). If none does, the empty
-		// block that should be last is missing, but no data.
+		// More blocks may follow a final one (RFC 7692 section 7.2.1). If none does, the empty block is missing that
+		// should be the last, but no data.
 		if len(z.payload) == 0 {
 			return io.EOF
 		}
@@ -124,25 +125,25 @@ func (z *inflater) next(out []byte) error {
 	case len(flushTail), len(flushTail + finalBlock):
 		return io.EOF
 	}
-	return io.ErrUnexpectedEOF // took what follows the payload for its own
+	return io.ErrUnexpectedEOF // the stream has read a part of the tail as its data
 }
 
-// ReadByte is flate's: with it flate reads no byte past a stream's end.
+// ReadByte implements io.ByteReader. So flate reads no byte after a stream's end.
 func (z *inflater) ReadByte() (byte, error) {
 	if len(z.payload) > 0 {
 		b := z.payload[0]
 		z.payload = z.payload[1:]
 		return b, nil
 	}
-	const behind = flushTail + finalBlock
-	if z.behind == len(behind) {
+	const tail = flushTail + finalBlock
+	if z.tailRead == len(tail) {
 		return 0, io.EOF
 	}
-	z.behind++
-	return behind[z.behind-1], nil
+	z.tailRead++
+	return tail[z.tailRead-1], nil
 }
 
-// Read is flate's, for blocks that are not compressed: their lengths and their data.
+// Read implements io.Reader. flate reads the lengths and the data of uncompressed blocks with it.
 func (z *inflater) Read(p []byte) (int, error) {
 	switch {
 	case len(z.payload) > 0:
@@ -151,8 +152,8 @@ func (z *inflater) Read(p []byte) (int, error) {
 		return n, nil
 	case len(p) == 0:
 		return 0, nil
-	case z.behind == len(flushTail):
-		return 0, io.ErrUnexpectedEOF // data that is missing, which the final block would be taken for
+	case z.tailRead == len(flushTail):
+		return 0, io.ErrUnexpectedEOF // data is missing, and finalBlock must not stand for it
 	}
 	b, err := z.ReadByte()
 	if err != nil {

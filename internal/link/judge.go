@@ -23,11 +23,11 @@ var (
 	errNoMore  = errors.New("link: nothing more to judge")
 )
 
-// openMessage is an empty first fragment. After it the engine is amid a message.
+// openMessage is an empty first fragment. After it the engine is inside a message.
 const openMessage = "\x02\x80\x00\x00\x00\x00"
 
-// judge returns the violation of an illegal frame. b begins with the frame's header and has as much of the payload as the
-// engine needs.
+// judge returns the violation of an illegal frame. b begins with the frame's header, and holds as much of the payload as
+// the engine needs.
 func (c *Conn) judge(b []byte) *Violation {
 	var head []byte
 	if c.in.part != nil {
@@ -35,24 +35,24 @@ func (c *Conn) judge(b []byte) *Violation {
 	}
 	err := engineError(append(head, b...))
 	if err == nil {
-		err = errIllegal // the engine allows more than the link
+		err = errIllegal // the engine accepts more than the link
 	}
-	c.in.broken = true
+	c.in.lost = true
 	return &Violation{Code: codeProtocol, Reason: "protocol error", Err: err, Lost: true}
 }
 
-// engineError returns the error of an engine that reads b, nil if it asks for more. A connection ends with its first illegal
-// frame, so an engine is made for each.
+// engineError returns the error of an engine that reads b, nil if the engine asks for more. A connection ends with its
+// first illegal frame, so each frame gets a new engine.
 func engineError(b []byte) error {
-	exhibit := &exhibit{rest: b}
+	nc := &frameConn{unread: b}
 	r := &http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
 		"Connection":            {"Upgrade"},
 		"Upgrade":               {"websocket"},
 		"Sec-Websocket-Version": {"13"},
 		"Sec-Websocket-Key":     {base64.StdEncoding.EncodeToString(make([]byte, 16))},
 	}}
-	// It negotiates no extension: compression is the link's.
-	ws, err := websocket.Accept(&backdoor{make(http.Header), exhibit}, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	// The engine negotiates no extension, because the link inflates messages.
+	ws, err := websocket.Accept(&hijacker{make(http.Header), nc}, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		panic("hail: the protocol engine refuses a plain handshake: " + err.Error())
 	}
@@ -68,37 +68,37 @@ func engineError(b []byte) error {
 	return err
 }
 
-// backdoor is the http.ResponseWriter from which an engine gets its connection.
-type backdoor struct {
-	header  http.Header
-	exhibit *exhibit
+// hijacker is an http.ResponseWriter whose Hijack returns a frameConn.
+type hijacker struct {
+	header http.Header
+	nc     *frameConn
 }
 
-func (b *backdoor) Header() http.Header         { return b.header }
-func (b *backdoor) WriteHeader(int)             {}
-func (b *backdoor) Write(p []byte) (int, error) { return len(p), nil }
+func (h *hijacker) Header() http.Header         { return h.header }
+func (h *hijacker) WriteHeader(int)             {}
+func (h *hijacker) Write(p []byte) (int, error) { return len(p), nil }
 
-func (b *backdoor) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	const size = 2 * wire.MaxHeader
-	return b.exhibit, bufio.NewReadWriter(bufio.NewReaderSize(b.exhibit, size), bufio.NewWriterSize(b.exhibit, size)), nil
+	return h.nc, bufio.NewReadWriter(bufio.NewReaderSize(h.nc, size), bufio.NewWriterSize(h.nc, size)), nil
 }
 
-// exhibit is the net.Conn that an engine reads a frame from. The engine's answers are dropped.
-type exhibit struct{ rest []byte }
+// frameConn is the net.Conn that an engine reads a frame from. It drops the engine's answers.
+type frameConn struct{ unread []byte }
 
-func (e *exhibit) Read(p []byte) (int, error) {
-	if len(e.rest) == 0 {
+func (c *frameConn) Read(p []byte) (int, error) {
+	if len(c.unread) == 0 {
 		return 0, errNoMore
 	}
-	n := copy(p, e.rest)
-	e.rest = e.rest[n:]
+	n := copy(p, c.unread)
+	c.unread = c.unread[n:]
 	return n, nil
 }
 
-func (e *exhibit) Write(p []byte) (int, error)      { return len(p), nil }
-func (e *exhibit) Close() error                     { return nil }
-func (e *exhibit) LocalAddr() net.Addr              { return nil }
-func (e *exhibit) RemoteAddr() net.Addr             { return nil }
-func (e *exhibit) SetDeadline(time.Time) error      { return nil }
-func (e *exhibit) SetReadDeadline(time.Time) error  { return nil }
-func (e *exhibit) SetWriteDeadline(time.Time) error { return nil }
+func (c *frameConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (c *frameConn) Close() error                     { return nil }
+func (c *frameConn) LocalAddr() net.Addr              { return nil }
+func (c *frameConn) RemoteAddr() net.Addr             { return nil }
+func (c *frameConn) SetDeadline(time.Time) error      { return nil }
+func (c *frameConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *frameConn) SetWriteDeadline(time.Time) error { return nil }

@@ -1,6 +1,6 @@
-// Package link moves the frames of one connection: pooled buffers in, coalesced frames out. It assembles messages, and
-// asks the engine about illegal frames. It knows no callback and decides nothing:
-// its [Owner] asks for messages, and says what to send and when to end.
+// Package link reads and writes the frames of one connection. It reads into pooled buffers, assembles messages, and asks
+// the engine about illegal frames. It writes many frames with one call. It knows no callback and decides nothing: its
+// [Owner] asks for messages, and says what to send and when to close.
 package link
 
 import (
@@ -14,21 +14,21 @@ import (
 
 // Errors of Next and Send.
 var (
-	// ErrAgain is Next's where nothing is complete yet.
+	// ErrAgain is returned by Next if no message is complete yet, or if other connections come first.
 	ErrAgain = errors.New("link: nothing to read yet")
-	// ErrClosed is Send's once the close frame is queued or the transport has ended.
+	// ErrClosed is returned by Send after the close frame was queued or the transport has ended.
 	ErrClosed = errors.New("link: closed")
-	// ErrFull is Send's if the queue has no room, or had none for SendWait.
+	// ErrFull is returned by Send if the queue has no room, after SendWait if it waits.
 	ErrFull = errors.New("link: queue full")
-	// ErrTooLarge is Send's for a message that the queue cannot hold even when empty.
+	// ErrTooLarge is returned by Send if not even an empty queue can hold the message.
 	ErrTooLarge = errors.New("link: message larger than the queue")
 )
 
 // PeerClose is Next's error for the peer's close frame.
 type PeerClose struct {
-	Code   int // wire.NoStatus where the frame had none
+	Code   int // wire.NoStatus if the frame had none
 	Reason string
-	First  bool // ours was not queued yet, or something else was to be written before it
+	First  bool // our close frame was not queued yet, or data was to be written before it
 }
 
 func (*PeerClose) Error() string { return "close frame received" }
@@ -38,32 +38,32 @@ type Violation struct {
 	Code   int    // to close with
 	Reason string // to close with
 	Err    error
-	Lost   bool // where the next frame begins is no longer known
-	Closes bool // the peer's close frame is what breaks the protocol
+	Lost   bool // where the next frame begins is not known
+	Closes bool // the illegal frame is the peer's close frame
 }
 
 func (v *Violation) Error() string { return v.Err.Error() }
 func (v *Violation) Unwrap() error { return v.Err }
 
-// Config is what the links of a server share. It does not change.
+// Config is the configuration that the links of a server share. It does not change.
 type Config struct {
-	ReadLimit int64                // bytes of a message; negative: none
-	SendQueue int                  // bytes of a connection; negative: none
+	ReadLimit int64                // of a message, in bytes; negative: no limit
+	SendQueue int                  // of a connection, in bytes; negative: no limit
 	SendWait  time.Duration        // how long Send waits for room; negative: for ever
-	Reuse     bool                 // Message.Data is valid until the next Next
-	Now       func() time.Duration // the time that Stamps are set to, never 0; it is asked for with each message
+	Reuse     bool                 // Message.Data is only valid until the next Next
+	Now       func() time.Duration // the time that Stamps are set to, never 0; called for each message
 	Poller    *poll.Poller
 	Order     func() uint64 // the number of the message that was published last
 }
 
 // Owner is told of a link's events. Turn and Done are called by one goroutine at a time, the others by any.
 type Owner interface {
-	// Turn handles what Next gives until ErrAgain, and reports whether more can come.
+	// Turn handles the messages that Next returns, until ErrAgain. It reports whether more can arrive.
 	Turn() bool
-	// Hangup says that the peer has gone, if that is noticed during a Turn or before Start. It may come late.
+	// Hangup says that the peer has gone, if that is noticed during a Turn or before Start. It may be called late.
 	Hangup(err error)
-	// Slow says that the peer takes published messages more slowly than they come: those that it has not
-	// taken are given up. It may be called by whoever publishes, and returns soon.
+	// Slow says that the peer reads published messages more slowly than they are published: those that were not written
+	// are given up. A publisher may call it, so it must return soon.
 	Slow(err error)
 	// CloseWritten says that our close frame was written, WriteFailed that nothing can be written any more, unless the owner
 	// has seen to that by Cut or Abandon. One of them is called, once, by any goroutine that writes.
@@ -84,7 +84,7 @@ type Traffic struct{ In, Out atomic.Uint64 }
 
 // Conn is one connection's link.
 type Conn struct {
-	Stamps Stamps // first, in few cache lines: they are looked at all the time
+	Stamps Stamps // first, in few cache lines: they are read all the time
 
 	// Immutable after Bind.
 	cfg      *Config
@@ -102,99 +102,99 @@ type Conn struct {
 	out out // guarded by its mu
 }
 
-// Stamps are the moments that timeouts count from.
+// Stamps are the times from which timeouts count.
 type Stamps struct {
 	Read    Stamp // bytes arrived last
-	Message Stamp // the first byte of a message whose last has not come
+	Message Stamp // the first byte of a message whose last has not arrived
 	Stall   Stamp // the last progress of a write that has to wait
 	Closed  Stamp // our close frame was written, or it became known that nothing can be written
 }
 
-// Stamp is a moment by Config.Now, 0 for none.
+// Stamp is a time by Config.Now, 0 for none.
 type Stamp struct{ t atomic.Int64 }
 
-// Set puts the stamp at now.
+// Set sets the stamp to now.
 func (s *Stamp) Set(now time.Duration) { s.t.Store(int64(now)) }
 
-// Clear takes the stamp off.
+// Clear sets the stamp to 0.
 func (s *Stamp) Clear() {
 	if s.t.Load() != 0 {
 		s.t.Store(0)
 	}
 }
 
-// Get returns the moment, 0 for none.
+// Get returns the time, 0 for none.
 func (s *Stamp) Get() time.Duration { return time.Duration(s.t.Load()) }
 
-// Start sets the stamp unless it is set already.
+// Start sets the stamp to now, unless it is set already.
 func (s *Stamp) Start(now time.Duration) { s.t.CompareAndSwap(0, int64(now)) }
 
-// Bind gives the link its owner, before anything else happens to it.
+// Bind sets the link's owner. It is called before any other method.
 func (c *Conn) Bind(owner Owner, traffic *Traffic) {
 	c.owner, c.traffic = owner, traffic
 	c.sock, c.nc = c.cfg.Poller.New(c.nc, c), nil
 	c.Stamps.Read.Set(c.cfg.Now())
-	traffic.In.Add(uint64(len(c.in.unread()))) // came with the handshake
+	traffic.In.Add(uint64(len(c.in.unread()))) // they came with the handshake
 }
 
-// Start begins to read.
+// Start starts reading.
 func (c *Conn) Start() { c.sock.Start(c.in.r < c.in.w) }
 
-// Subprotocol returns what was negotiated, "" for none.
+// Subprotocol returns the negotiated subprotocol, "" for none.
 func (c *Conn) Subprotocol() string { return c.protocol }
 
-// RemoteAddr returns the transport's peer.
+// RemoteAddr returns the address of the transport's peer.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// HungUp reports whether the peer is known to have gone, even behind bytes that nobody has read.
+// HungUp reports whether the peer is known to have gone, even if bytes before that are unread.
 func (c *Conn) HungUp() bool { return c.sock.HungUp() }
 
-// Written returns how many bytes were written, and how many of them, at the most, the system still holds for the peer: -1
-// where it does not tell.
-func (c *Conn) Written() (written, held int64) {
-	written = c.written.Load() // first: what is written meanwhile counts as held
+// Written returns how many bytes were written, and how many of them, at most, the peer has not acknowledged: -1 if the
+// system does not tell.
+func (c *Conn) Written() (written, unsent int64) {
+	written = c.written.Load() // first, so that bytes that are written meanwhile count as unsent only
 	return written, int64(c.sock.Unsent())
 }
 
-// Cut ends the connection at once. Done follows.
+// Cut closes the transport at once. Done follows.
 func (c *Conn) Cut() {
 	c.fail(ErrClosed)
 	c.sock.Close()
 }
 
-// Abandon is Cut for a peer that takes nothing: after that time the system gives up too.
+// Abandon is Cut for a peer that acknowledges nothing: after that time the system drops the bytes that it holds.
 func (c *Conn) Abandon(after time.Duration) {
 	c.fail(ErrClosed)
 	c.sock.Abandon(after)
 }
 
-// Ready is poll's: see [poll.Handler].
+// Ready implements [poll.Handler].
 func (c *Conn) Ready() poll.Verdict {
 	in := &c.in
-	if in.ended {
+	if in.errReturned {
 		return poll.Idle
 	}
-	in.share = maxShare
+	in.budget = maxFrames
 	more := c.owner.Turn()
 	if in.buf != nil && in.r == in.w {
-		in.drop() // whatever has ended the turn
+		in.drop() // however Turn has ended
 	}
 	switch {
 	case !more:
 		return poll.Ended
-	case in.share == 0:
+	case in.budget == 0:
 		return poll.Again
-	case in.r < in.w || in.part != nil && in.part.inside:
+	case in.r < in.w || in.part != nil && in.part.inFrame:
 		return poll.Partial
 	default:
 		return poll.Idle
 	}
 }
 
-// Hangup is poll's: see [poll.Handler].
+// Hangup implements [poll.Handler].
 func (c *Conn) Hangup(err error) { c.owner.Hangup(err) }
 
-// Done is poll's: see [poll.Handler].
+// Done implements [poll.Handler].
 func (c *Conn) Done() {
 	c.settle()
 	c.in.free()

@@ -1,30 +1,30 @@
 package link
 
-// What is written next: control frames between others, own data, and published frames in their order with it.
+// The order of writing: control frames between others, own data, and published frames in their order with it.
 
 import "example.com/hail/internal/wire"
 
-// batch is what is being written. Its bytes belong to whoever writes.
-type batch struct {
-	w   *buffer // own data, after the control frames that waited when it was loaded
+// outgoing is the frames that are being written. The bytes belong to the goroutine that writes.
+type outgoing struct {
+	w   *buffer // control frames, and own data after them
 	off int     // w.b[off:] is not written
-	at  int     // where in w a frame begins
-	cw  *buffer // control frames that came later: they go between those of w
+	at  int     // w.b[at:] begins with a frame
+	cw  *buffer // later control frames, which go between the frames of w
 }
 
-// kind is a kind of frames.
-type kind uint8
+// frameKind is a kind of frames that are written.
+type frameKind uint8
 
 const (
-	noFrames kind = iota
+	noFrames frameKind = iota
 	controlFrames
 	ownFrames
 	publishedFrames
 	publishedRest // of a frame
 )
 
-// next returns the bytes to write now, none if there is nothing. Control frames go before data, but after others of them data has
-// its turn: a peer that pings without end would get nothing but pongs.
+// next returns the bytes to write next, none if nothing is queued. Control frames go before data, but not twice in a row:
+// else a peer that pings without end would get nothing but pongs.
 func (o *out) next() []byte {
 	if p := o.nextBegun(); len(p) > 0 {
 		return p
@@ -39,7 +39,7 @@ func (o *out) next() []byte {
 	return o.nextControl()
 }
 
-// nextBegun returns what is left of a frame that is partly written, if others wait that may not be written within it.
+// nextBegun returns the rest of a frame that is partly written, if frames wait that may not be written inside it.
 func (o *out) nextBegun() []byte {
 	switch s := o.sources; {
 	case o.cw != nil:
@@ -73,7 +73,7 @@ func (o *out) nextControl() []byte {
 	return o.cw.b
 }
 
-// nextData returns own data, or published frames that go before it.
+// nextData returns own data, or the published frames that go before it.
 func (o *out) nextData() []byte {
 	own := o.nextOwn()
 	s := o.sources
@@ -100,7 +100,7 @@ func (o *out) nextData() []byte {
 	return own[:min(len(own), max(int(o.pre)-o.off, 0)+s.order.ready())]
 }
 
-// nextOwn returns what waits of own data, or a part of it. Control frames that wait go before it, in one write.
+// nextOwn returns queued own data, or a part of it. Control frames that wait go before it, in the same write.
 func (o *out) nextOwn() []byte {
 	if o.off < o.w.len() {
 		return o.w.b[o.off:]
@@ -110,7 +110,7 @@ func (o *out) nextOwn() []byte {
 	o.last = o.ending
 	if o.ctl.len() > 0 && o.buf.len() > 0 {
 		o.pre = uint16(o.ctl.len())
-		o.w, o.ctl = o.ctl.room(o.buf.len()), nil
+		o.w, o.ctl = o.ctl.grow(o.buf.len()), nil
 		o.w.b = append(o.w.b, o.buf.b...)
 		o.buf.free()
 	}
@@ -118,7 +118,7 @@ func (o *out) nextOwn() []byte {
 	return o.w.bytes()
 }
 
-// wrote notes that n bytes of p were written, which next returned.
+// wrote notes that the first n bytes of p were written. next has returned p.
 func (o *out) wrote(p []byte, n int) {
 	switch o.kind {
 	case controlFrames:
@@ -139,10 +139,10 @@ func (o *out) wrote(p []byte, n int) {
 	}
 }
 
-// ownLeft returns how many bytes of w are own data that is not written.
+// ownLeft returns how many bytes of own data in w are not written.
 func (o *out) ownLeft() int { return o.w.len() - max(o.off, int(o.pre)) }
 
-// frameAt returns the size of the frame of ours that b begins with.
+// frameAt returns the size of the first frame in b. The frame is ours, and whole.
 func frameAt(b []byte) int {
 	h, n := wire.Parse(b)
 	return n + int(h.Length)

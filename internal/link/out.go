@@ -1,6 +1,6 @@
 package link
 
-// Frames out: a queue that whoever holds the socket writes for all.
+// Frames out: a queue. One goroutine at a time writes the frames of all.
 
 import (
 	"sync"
@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// How long a reply may wait for the rest of its batch.
+	// How long a reply may wait for the end of its batch.
 	holdTime = time.Millisecond
-	// More pongs than this are not kept for a peer that does not read: only the newest
-	// ping needs one (RFC 6455 section 5.5.3).
+	// A queue of control frames that is longer than this is dropped: only the newest ping needs a pong
+	// (RFC 6455 section 5.5.3).
 	maxControlQueue = 4 << 10
-	// DeflateFrom is the size of a message from which on it is worth compressing.
+	// DeflateFrom is the size of the smallest message that is worth compressing.
 	DeflateFrom = 1 << 10
-	// After so many writes a goroutine that only came to send hands the socket on.
+	// After so many writes a goroutine that called Send passes the right to write to poll.
 	maxWrites = 16
 )
 
@@ -27,13 +27,13 @@ type out struct {
 	mu  sync.Mutex
 	buf *buffer // data frames in order
 	ctl *buffer // pings and pongs, which go first
-	batch
-	farewell
+	outgoing
+	closing
 
-	writing bool          // somebody writes
-	held    bool          // replies are being collected: frames wait for the last
+	writing bool          // somebody has the right to write
+	held    bool          // frames wait for the last reply of the batch
 	armed   bool          // hold runs
-	kind    kind          // of what is being written
+	kind    frameKind     // of the frames that next has returned
 	pre     uint16        // w.b[:pre] are control frames
 	cwOff   uint16        // cw.b[cwOff:] is not written
 	hold    *time.Timer   // ends held after holdTime
@@ -45,11 +45,11 @@ type out struct {
 	sources *sources      // nil until the first is added
 }
 
-// farewell is how far the end has come.
-type farewell struct {
+// closing is how far the end of the sending half has come.
+type closing struct {
 	ending bool  // the close frame is queued, or written
-	last   bool  // the close frame ends w, or is written
-	said   bool  // the owner knows that the close frame is written, or that nothing can be written
+	last   bool  // the close frame is at the end of w, or written
+	said   bool  // the owner knows that the close frame was written, or that nothing can be written
 	size   uint8 // the close frame's
 	err    error // why nothing can be written any more
 }
@@ -61,8 +61,8 @@ type news struct {
 	behind       error // see fallBehind
 }
 
-// Send queues one message, and writes it unless somebody else does or a batch is being handled.
-// first is the frame's first byte, without RSV1. p is copied. With wait it waits for room.
+// Send queues a message, and writes it unless another goroutine does or replies wait for the end of a batch. first is the
+// frame's first byte, without RSV1. p is copied. With wait it waits for room in the queue.
 func (c *Conn) Send(first byte, p []byte, wait bool) error {
 	if c.compresses(len(p)) {
 		z := newBuffer(len(p))
@@ -76,7 +76,7 @@ func (c *Conn) Send(first byte, p []byte, wait bool) error {
 	o.mu.Lock()
 	err := c.reserve(size, wait)
 	if err == nil {
-		o.buf = o.buf.room(size)
+		o.buf = o.buf.grow(size)
 		o.buf.b = wire.AppendFrame(o.buf.b, first, p)
 		c.stampLocked(size)
 		c.pushLocked()
@@ -85,17 +85,17 @@ func (c *Conn) Send(first byte, p []byte, wait bool) error {
 	return err
 }
 
-// stampLocked gives the last n bytes in buf their place among published messages.
+// stampLocked notes the place of the last n bytes in buf among published messages.
 func (c *Conn) stampLocked(n int) {
 	if s := c.out.sources; s != nil {
 		s.order.add(n, c.cfg.Order())
 	}
 }
 
-// compresses reports whether a message of n bytes is sent compressed.
+// compresses reports whether Send tries to compress a message of n bytes.
 func (c *Conn) compresses(n int) bool { return c.deflates && n >= DeflateFrom }
 
-// reserve waits until size bytes fit into the queue, at most SendWait. mu is held, but not while it waits.
+// reserve waits until size bytes fit into the queue, for at most SendWait. mu is held, except while it waits.
 func (c *Conn) reserve(size int, wait bool) error {
 	o, limit := &c.out, c.cfg.SendQueue
 	var timeout <-chan time.Time
@@ -108,7 +108,7 @@ func (c *Conn) reserve(size int, wait bool) error {
 		case size > limit:
 			return ErrTooLarge
 		case !o.writing && o.queued() > 0:
-			c.flushLocked(nil) // held, and in our way
+			c.flushLocked(nil) // held replies need the room
 			continue
 		case !wait:
 			return ErrFull
@@ -133,7 +133,7 @@ func (c *Conn) reserve(size int, wait bool) error {
 	}
 }
 
-// queued returns the bytes of own data that wait, and of what is noted about them.
+// queued returns the size of the queue: own data that is not written, and the segments of its order.
 func (o *out) queued() int {
 	n := o.buf.len() + o.w.len() - o.off
 	if o.sources != nil {
@@ -150,7 +150,7 @@ func (c *Conn) control(op byte, p []byte) {
 		if o.ctl.len() > maxControlQueue {
 			o.ctl.b = o.ctl.b[:0]
 		}
-		o.ctl = o.ctl.room(2 + len(p))
+		o.ctl = o.ctl.grow(2 + len(p))
 		o.ctl.b = wire.AppendFrame(o.ctl.b, wire.Fin|op, p)
 		c.pushLocked()
 	}
@@ -196,7 +196,7 @@ func (c *Conn) report(tell news) {
 // isQuiet reports whether nobody writes, and nobody tells the owner how it went.
 func (o *out) isQuiet() bool { return !o.writing && o.telling == 0 }
 
-// pushLocked sees to it that what was queued goes out.
+// pushLocked has queued frames be written: now, by the goroutine that writes, or at the end of the batch.
 func (c *Conn) pushLocked() {
 	o := &c.out
 	switch {
@@ -212,7 +212,7 @@ func (c *Conn) pushLocked() {
 	}
 }
 
-// holdEnds runs when a batch takes so long that its replies should not wait for it.
+// holdEnds writes the held replies of a batch that has lasted for holdTime.
 func (c *Conn) holdEnds() {
 	o := &c.out
 	o.mu.Lock()
@@ -223,14 +223,14 @@ func (c *Conn) holdEnds() {
 	c.unlock()
 }
 
-// setHeld says whether frames wait. Letting go does not write: the batch's last reply does, or release.
+// setHeld sets whether frames wait. It writes nothing: the last reply of the batch does, or release.
 func (c *Conn) setHeld(on bool) {
 	c.out.mu.Lock()
 	c.out.held = on
 	c.out.mu.Unlock()
 }
 
-// release writes what was held.
+// release writes the frames that were held.
 func (c *Conn) release() {
 	o := &c.out
 	o.mu.Lock()
@@ -241,15 +241,15 @@ func (c *Conn) release() {
 	c.unlock()
 }
 
-// Writable is poll's: see [poll.Handler].
+// Writable implements [poll.Handler].
 func (c *Conn) Writable(write func([]byte) (int, error)) {
 	c.out.mu.Lock()
 	c.flushLocked(write)
 	c.unlock()
 }
 
-// flushLocked writes until nothing is left, the socket takes no more, or others keep queueing; then poll has
-// the right to write, and calls Writable. mu is held, but not while it writes. A nil write is the socket's own.
+// flushLocked writes until nothing is queued. If the socket accepts no more, or others keep queueing, poll gets the right
+// to write and calls Writable. mu is held, except during a write. A nil write stands for the socket's Write.
 func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 	o := &c.out
 	o.writing = true
@@ -262,7 +262,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 			c.Stamps.Stall.Start(c.cfg.Now())
 			return
 		}
-		c.unlock() // it may be told that it has fallen behind: the write may take long
+		c.unlock() // tells the owner if the peer is slow, before a write that may block
 		var n int
 		var err error
 		if write != nil {
@@ -294,7 +294,7 @@ func (c *Conn) flushLocked(write func([]byte) (int, error)) {
 	c.flushedLocked()
 }
 
-// flushedLocked ends a flush that has nothing left to do.
+// flushedLocked ends a flush that has written everything, or failed.
 func (c *Conn) flushedLocked() {
 	o := &c.out
 	o.writing = false
@@ -308,7 +308,7 @@ func (c *Conn) flushedLocked() {
 			o.said, o.tell.writeFailed = true, true
 			c.Stamps.Closed.Set(c.cfg.Now())
 		}
-		return // what is left is settle's
+		return // settle frees the rest
 	}
 	for _, buf := range []**buffer{&o.buf, &o.ctl, &o.w, &o.cw} {
 		(*buf).free()
@@ -324,7 +324,7 @@ func (c *Conn) flushedLocked() {
 	}
 }
 
-// wake lets every waiting Send look again.
+// wake has each waiting Send check again.
 func (o *out) wake() {
 	if o.room != nil {
 		close(o.room)

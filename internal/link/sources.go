@@ -1,53 +1,53 @@
 package link
 
-// Published frames: a connection writes them from logs that it shares with others.
+// Published frames: a connection writes them from logs that it shares with other connections.
 
 import (
 	"slices"
 )
 
-// Source is a place in a log of frames. The link calls it with its sending half locked.
+// Source is a place in a log of frames. The link calls its methods with the sending half locked.
 type Source interface {
-	// Peek returns frames to write next, of messages with numbers up to upto. Their bytes never change, and may be
-	// kept. Its error says that the source is lost: what comes next is not in the log any more. Peek(0) returns no frames.
+	// Peek returns frames to write next, of messages with numbers up to upto. Their bytes never change, and may be kept.
+	// Its error says that the log has dropped the next message. Peek(0) returns no frames, but this error too.
 	Peek(upto uint64) ([]byte, error)
-	// Skip moves past n bytes of what Peek returned, and returns where the frame ends that the last of them is in.
+	// Skip moves past the first n bytes that Peek returned, to the end of a frame, and returns where that frame ends.
 	Skip(n int) (end int)
-	// Pending returns how many messages are to be written.
+	// Pending returns how many messages are not written.
 	Pending() int
-	// End leaves out what is published later, Drop also what is pending.
+	// End leaves out messages that are published later. Drop gives up those that are pending too.
 	End()
 	Drop()
-	// Drained reports whether an ended source has nothing left.
+	// Drained reports whether the source has ended and nothing is pending.
 	Drained() bool
 }
 
-// sources are where a connection's published frames come from, and their order with its own. It is part of out.
+// sources are the sources of a connection, and the order of published frames and its own. It is a part of out.
 type sources struct {
-	order order
-	live  []source // they take turns
-	ended []source // they go before the others: a log may be left and joined again
-	turn  int      // where in live to look next
-	over  bool     // nothing is added any more
+	order  order
+	live   []source // written in turn
+	ended  []source // written before the others: a topic may be left and joined again
+	next   int      // the index in live to start at
+	closed bool     // no source is added any more
 
-	from   Source  // of the frames that are being written
-	given  bool    // from was given up meanwhile
-	rest   []byte  // of a frame that was written in part
-	copied *buffer // holds rest; nil if that is in the log's memory
+	current Source  // the source of the frames that are being written
+	dropped bool    // current was dropped meanwhile
+	rest    []byte  // the rest of a frame that was written in part
+	copied  *buffer // holds rest; nil if that is in the log's memory
 }
 
-// source is a Source that has its turn when so many own bytes are written: they were queued before it was added.
+// source is a Source with the number of own bytes that go before it: they were queued before it was added.
 type source struct {
 	Source
 	after int64
 }
 
-// A shorter rest of a frame is copied, and so keeps no others in memory. A longer one stays in the log's, once for
-// all that lack it.
+// shareFrom is the size from which on the rest of a frame stays in the log's memory, which many connections share. A
+// shorter rest is copied, because it would keep the memory of other frames in use.
 const shareFrom = 16 << 10
 
-// Listen adds the source that join returns, and returns join's error. join runs with the sending half locked, and not
-// at all once nothing more is to be written: the error is then ErrClosed.
+// Listen adds the source that join returns, and returns join's error. join runs with the sending half locked. If nothing
+// more is to be written, Listen returns ErrClosed and does not call join.
 func (c *Conn) Listen(join func() (Source, error)) error {
 	o := &c.out
 	o.mu.Lock()
@@ -58,14 +58,14 @@ func (c *Conn) Listen(join func() (Source, error)) error {
 	src, err := join()
 	if src != nil {
 		o.addSource(src)
-		c.pushLocked() // there may be something in it already
+		c.pushLocked() // it may have messages already
 	}
 	c.unlock()
 	return err
 }
 
-// Unlisten ends the source that leave returns, if it does return one. What was published before is still written. leave
-// runs as join does in Listen.
+// Unlisten ends the source that leave returns, which may be nil. Messages that were published before are still written.
+// leave is called under the same conditions as join in Listen.
 func (c *Conn) Unlisten(leave func() Source) error {
 	o := &c.out
 	o.mu.Lock()
@@ -79,7 +79,7 @@ func (c *Conn) Unlisten(leave func() Source) error {
 	return nil
 }
 
-// Wake says that there may be something in a source, or that it is lost.
+// Wake says that a source may have messages, or has lost some.
 func (c *Conn) Wake(src Source) {
 	o := &c.out
 	o.mu.Lock()
@@ -98,12 +98,13 @@ func (c *Conn) Wake(src Source) {
 // Compresses reports whether sources may have compressed frames.
 func (c *Conn) Compresses() bool { return c.deflates }
 
-// deaf reports whether no source is added any more, and nothing is queued: the connection ends, or has given messages
-// up, and what is queued would come after a gap.
+// deaf reports whether no source is added and no message is queued any more: the connection is closing, or has given up
+// published messages, so that a new one would follow a gap.
 func (o *out) deaf() bool {
-	return o.ending || o.err != nil || o.sources != nil && o.sources.over
+	return o.ending || o.err != nil || o.sources != nil && o.sources.closed
 }
 
+// addSource adds a live source.
 func (o *out) addSource(src Source) {
 	if o.sources == nil {
 		o.sources = &sources{order: newOrder(o.ownLeft() + o.buf.len())}
@@ -119,16 +120,16 @@ func (s *sources) end(src Source) {
 	s.live = slices.Delete(s.live, i, i+1)
 }
 
-// endAll ends all sources.
+// endAll ends all sources, and lets no other be added.
 func (s *sources) endAll() {
-	s.over = true
+	s.closed = true
 	for _, src := range s.live {
 		s.retire(src)
 	}
 	s.live = nil
 }
 
-// retire ends a source, and forgets it if nothing is left to write.
+// retire ends a source. It keeps the source if messages are left to write.
 func (s *sources) retire(src source) {
 	src.End()
 	if !src.Drained() {
@@ -136,19 +137,19 @@ func (s *sources) retire(src source) {
 	}
 }
 
-// dropAll gives all sources up, and returns how many messages they had left. Those that are being written are among
-// them, until wrote knows better.
-func (s *sources) dropAll() (lost int) {
-	s.over = true
+// dropAll drops all sources, and returns how many messages were not written. It counts messages that are being written;
+// wrotePublished corrects that.
+func (s *sources) dropAll() (undelivered int) {
+	s.closed = true
 	for _, src := range slices.Concat(s.ended, s.live) {
-		lost += src.Pending()
+		undelivered += src.Pending()
 		src.Drop()
 	}
-	s.ended, s.live, s.given = nil, nil, true
-	return lost
+	s.ended, s.live, s.dropped = nil, nil, true
+	return undelivered
 }
 
-// fallBehind gives published messages up for a connection that was too slow for them.
+// fallBehind gives up the published messages of a connection that was too slow for them.
 func (o *out) fallBehind(err error) {
 	o.lost += o.sources.dropAll()
 	o.tell.behind = err
@@ -170,28 +171,29 @@ func (s *sources) peek(upto uint64) ([]byte, error) {
 		}
 	}
 	for i := range s.live {
-		at := (s.turn + i) % len(s.live)
+		at := (s.next + i) % len(s.live)
 		if p, err := s.peekAt(s.live[at], upto); err != nil || len(p) > 0 {
-			s.turn = at + 1
+			s.next = at + 1
 			return p, err
 		}
 	}
 	return nil, nil
 }
 
+// peekAt returns frames of a source, unless own bytes go before it.
 func (s *sources) peekAt(src source, upto uint64) ([]byte, error) {
 	if src.after > s.order.written {
 		return nil, nil
 	}
-	s.from, s.given = src.Source, false
+	s.current, s.dropped = src.Source, false
 	return src.Peek(upto)
 }
 
-// wrote notes that n bytes of p were written, which peek returned.
+// wrotePublished notes that the first n bytes of p were written. peek has returned p.
 func (o *out) wrotePublished(p []byte, n int) {
 	s := o.sources
-	end := s.from.Skip(n)
-	if s.given {
+	end := s.current.Skip(n)
+	if s.dropped {
 		o.lost -= countData(p[:end], 0)
 	}
 	if end > n {
@@ -199,14 +201,14 @@ func (o *out) wrotePublished(p []byte, n int) {
 	}
 }
 
-// wroteRest notes that n bytes of rest were written.
+// wroteRest notes that the first n bytes of rest were written.
 func (s *sources) wroteRest(n int) {
 	if s.rest = s.rest[n:]; len(s.rest) == 0 {
 		s.dropRest()
 	}
 }
 
-// keepRest keeps the rest of a frame, which the log may forget before the peer reads it.
+// keepRest keeps the rest of a frame, which the log may drop before the rest is written.
 func (s *sources) keepRest(rest []byte) {
 	s.rest = rest
 	if len(rest) < shareFrom {
@@ -216,16 +218,17 @@ func (s *sources) keepRest(rest []byte) {
 	}
 }
 
+// dropRest forgets the rest, and frees its copy.
 func (s *sources) dropRest() {
 	s.copied.free()
 	s.rest, s.copied = nil, nil
 }
 
-// settle gives everything up, and returns how many messages were not written.
-func (s *sources) settle() (lost int) {
+// settle drops everything, and returns how many messages were not written.
+func (s *sources) settle() (undelivered int) {
 	if len(s.rest) > 0 {
-		lost++
+		undelivered++
 	}
 	s.dropRest()
-	return lost + s.dropAll()
+	return undelivered + s.dropAll()
 }
