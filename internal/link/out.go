@@ -78,15 +78,15 @@ func (c *Conn) Send(first byte, p []byte, wait bool) error {
 	if err == nil {
 		o.buf = o.buf.grow(size)
 		o.buf.b = wire.AppendFrame(o.buf.b, first, p)
-		c.stampLocked(size)
+		c.orderLocked(size)
 		c.pushLocked()
 	}
 	c.unlock()
 	return err
 }
 
-// stampLocked notes the place of the last n bytes in buf among published messages.
-func (c *Conn) stampLocked(n int) {
+// orderLocked notes the place of the last n bytes in buf among published messages.
+func (c *Conn) orderLocked(n int) {
 	if s := c.out.sources; s != nil {
 		s.order.add(n, c.cfg.Order())
 	}
