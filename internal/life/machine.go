@@ -187,7 +187,7 @@ func next(s State, e Event) (State, Do) {
 // called applies what happens around a callback.
 func (s State) called(e Event) (State, Do) {
 	if e == Begin {
-		if s.Phase() > Open || s.Call() != None || s.Phase() == Opening && s&called != 0 {
+		if s.Phase() > Open || s.Call() != None {
 			return s, 0
 		}
 		return s.with(Running) | called, Run
@@ -232,7 +232,7 @@ func (s State) failed(e Event) (State, Do) {
 	if e == Lose {
 		s |= lost
 	}
-	ends := s.Ends() || s.Phase() == Broken
+	ends := s.Phase() >= Broken
 	switch {
 	case e == GiveUp && !ends:
 		return s.in(Broken), 0

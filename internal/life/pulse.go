@@ -50,11 +50,10 @@ const (
 
 // Pulse is what the looks at a connection remember. It belongs to who looks.
 type Pulse struct {
-	pinged  time.Duration // when the ping was sent that is not answered; 0: none is
-	goal    int64         // of the bytes written, those before that ping
-	moved   time.Duration // when the peer was last seen to accept bytes
-	busy    time.Duration // when a callback was last seen to run
-	overdue time.Duration // when the close frame was written while that callback ran
+	pinged time.Duration // when the ping was sent that is not answered; 0: none is
+	goal   int64         // of the bytes written, those before that ping
+	moved  time.Duration // when the peer was last seen to accept bytes
+	busy   time.Duration // when a callback was last seen to run
 
 	// Bytes, as the last look found them.
 	written int64
@@ -66,8 +65,6 @@ type Pulse struct {
 func (p *Pulse) Look(now time.Duration, s Signs, l *Limits, spread uint16, t Transport) Finding {
 	if s.State.Call() != None {
 		p.busy, p.pinged = now, 0 // nobody reads meanwhile: the silence is ours
-	} else {
-		p.overdue = 0
 	}
 	heard := max(s.Read, p.busy)
 	if p.pinged != 0 && heard >= p.pinged {
@@ -125,14 +122,8 @@ func (l *Limits) over(now, since, limit time.Duration) bool {
 // lookAtCall is the part of Look for while a callback runs. The peer's close frame may have arrived: it is looked for
 // after the callback.
 func (p *Pulse) lookAtCall(now time.Duration, s Signs, l *Limits) Finding {
-	if s.Closed == 0 {
-		return Well
-	}
-	if p.overdue == 0 {
-		p.overdue = s.Closed
-	}
 	switch {
-	case !l.over(now, p.overdue, l.Close):
+	case !l.over(now, s.Closed, l.Close):
 		return Well
 	case s.State.Ends():
 		return Waiting

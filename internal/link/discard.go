@@ -12,6 +12,8 @@ import (
 // for a malformed close frame, or the transport's. After our close frame nothing else counts (RFC 6455 section 1.4).
 func (c *Conn) Discard() error {
 	in := &c.in
+	in.lent.free()
+	in.lent = nil
 	if in.part != nil {
 		c.dropMessage()
 	}
