@@ -1,6 +1,6 @@
 package soak_test
 
-// The server's callbacks: they do what the client asks for.
+// The server's callbacks: they obey the client's commands.
 
 import (
 	"context"
@@ -120,7 +120,7 @@ func (rd *round) onMessage(c *hail.Conn, m hail.Message) (err error) {
 	return rd.obey(c, f, command)
 }
 
-// obey does what does not end the connection by itself.
+// obey obeys commands that do not end the connection by themselves.
 func (rd *round) obey(c *hail.Conn, f *fate, command string) error {
 	switch command {
 	case "echo":
@@ -131,7 +131,7 @@ func (rd *round) obey(c *hail.Conn, f *fate, command string) error {
 				return err
 			}
 		}
-	case "flood": // as much as TrySend takes
+	case "flood": // as much as TrySend accepts
 		for range 500 {
 			if f.send(c.TrySend, "flood-"+f.name, f.draw(2000)) != nil {
 				return nil
@@ -184,7 +184,7 @@ func (rd *round) obey(c *hail.Conn, f *fate, command string) error {
 	return nil
 }
 
-// shutdown shuts the server down from a callback: beside it, or, which is not allowed but may not last, within it.
+// shutdown shuts the server down from a callback: beside it, or within it. The second is not allowed, but must not hang.
 func (rd *round) shutdown(f *fate) {
 	if !rd.early.CompareAndSwap(true, false) {
 		return
@@ -197,14 +197,14 @@ func (rd *round) shutdown(f *fate) {
 	if f.draw(2) == 0 {
 		end()
 	} else {
-		rd.others.Go(end) // ends soon behind its ctx
+		rd.others.Go(end) // ends soon after its ctx
 	}
 }
 
 var isTopical = map[string]bool{"publish": true, "order": true, "others": true, "subscribe": true, "resume": true, "unsubscribe": true,
 	"broadcast": true, "free": true, "listen": true, "elsewhere": true}
 
-// obeyTopical does what has to do with topics.
+// obeyTopical obeys commands about topics.
 func (rd *round) obeyTopical(c *hail.Conn, f *fate, command string) error {
 	t := rd.topics[topicNames[f.draw(3)]]
 	switch command {
@@ -218,7 +218,7 @@ func (rd *round) obeyTopical(c *hail.Conn, f *fate, command string) error {
 		return rd.publishSome(f, t, entry{sender: f}, plainly(func(m hail.Message) error { return c.Publish(t.name, m) }))
 	case "broadcast":
 		return rd.publishSome(f, rd.topics[toAll], entry{}, plainly(rd.server.Broadcast))
-	case "order": // what is sent and published by turns arrives by turns
+	case "order": // messages that are sent and published by turns arrive by turns
 		stream := "order-" + f.name
 		for range 5 {
 			if err := f.send(c.TrySend, stream, 100); err != nil {
@@ -252,7 +252,7 @@ func (rd *round) obeyTopical(c *hail.Conn, f *fate, command string) error {
 	return nil
 }
 
-// publishSome publishes some messages of a topic, one after the other.
+// publishSome publishes some messages to a topic, one after the other.
 func (rd *round) publishSome(f *fate, t *topic, e entry, how publishing) error {
 	for range 1 + f.draw(10) {
 		if err := rd.publish(t, f.draw(3000), e, how); err != nil {

@@ -1,6 +1,6 @@
 package soak_test
 
-// A client: what it does is drawn at random, good and bad.
+// A client, whose behaviour is drawn at random, good and bad.
 
 import (
 	"bufio"
@@ -27,9 +27,9 @@ type client struct {
 	deflate bool
 
 	mu      sync.Mutex // for writes
-	said    bool       // its close frame: what follows could have the system drop what the client has not read
+	said    bool       // the close frame was written: bytes after it could make the system drop bytes that the client has not read
 	stalled atomic.Bool
-	answers chan []byte   // to what was read
+	answers chan []byte   // answers to frames that were read
 	read    chan struct{} // closed when reading has ended
 }
 
@@ -42,14 +42,14 @@ func (c *client) handshake(target string) bool {
 	request := "GET " + target + " HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + extra + "\r\n"
 	switch c.r.IntN(40) {
-	case 0: // a part of it
+	case 0: // a part of the request
 		io.WriteString(c.nc, request[:c.r.IntN(len(request))])
 		c.hangUp()
 		return false
-	case 1: // an illegal one
+	case 1: // an illegal request
 		request = "GET " + target + " HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\n\r\n"
 	}
-	// The first message may come with the handshake, which memory does not keep for a server that answers first.
+	// The first message may come with the handshake, except in memory: a pipe does not keep it for a server that answers first.
 	early := c.r.IntN(5) == 0 && c.f.rd.kind != "memory"
 	var first []byte
 	if early {
@@ -69,7 +69,7 @@ func (c *client) handshake(target string) bool {
 	return true
 }
 
-// hangUp ends the connection without a word.
+// hangUp ends the connection without a close frame.
 func (c *client) hangUp() {
 	if nc, ok := c.nc.(*net.TCPConn); ok && c.r.IntN(2) == 0 {
 		nc.SetLinger(0)
@@ -77,8 +77,8 @@ func (c *client) hangUp() {
 	c.nc.Close()
 }
 
-// answer writes the answers to what listen has read, which does not wait for that: a server that waits for it to read
-// may not be waited for. It ends with listen.
+// answer writes the answers to frames that listen has read. listen does not wait for it: the server may be waiting for
+// listen to read. answer ends with listen.
 func (c *client) answer() {
 	for b := range c.answers {
 		c.write(b, 0)
@@ -86,7 +86,7 @@ func (c *client) answer() {
 	close(c.read)
 }
 
-// listen reads until the connection ends. It has pings and the close frame answered.
+// listen reads until the connection ends. answer replies to pings and to the close frame.
 func (c *client) listen() {
 	defer close(c.answers)
 	var message []byte
@@ -112,7 +112,7 @@ func (c *client) listen() {
 		case byte(hailtest.OpPing):
 			select {
 			case c.answers <- hailtest.Frame{Fin: true, Opcode: hailtest.OpPong, Payload: payload}.Bytes():
-			default: // only the newest of many needs one, and more will come
+			default: // only the newest of many pings needs an answer, and more will come
 			}
 		case byte(hailtest.OpPong):
 		default:
@@ -125,7 +125,7 @@ func (c *client) listen() {
 			}
 			if head&0x40 != 0 {
 				if message, err = kit.Inflate(message); err != nil {
-					message = []byte(err.Error()) // which is nobody's
+					message = []byte(err.Error()) // a message that nobody sent
 				}
 			}
 			c.f.arrived(head&15 == byte(hailtest.OpBinary), message)
@@ -133,14 +133,14 @@ func (c *client) listen() {
 	}
 }
 
-// write writes b, in pieces of at most so many bytes, 0: in one.
+// write writes b in pieces of at most piece bytes, or in one if piece is 0.
 func (c *client) write(b []byte, piece int) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.said {
 		return nil
 	}
-	if c.said = b[0] == 0x80|byte(hailtest.OpClose) && len(b) >= 6; c.said { // shorter: a byte of something else
+	if c.said = b[0] == 0x80|byte(hailtest.OpClose) && len(b) >= 6; c.said { // if shorter, a byte of another frame
 		e := hailtest.Frame{Payload: unmasked(b[2:])}.CloseError()
 		c.f.mu.Lock()
 		c.f.said = &e
@@ -162,7 +162,7 @@ func (c *client) write(b []byte, piece int) error {
 	return nil
 }
 
-// unmasked returns the payload behind a masking key, and leaves b as it is.
+// unmasked returns the payload that follows a masking key, and leaves b as it is.
 func unmasked(b []byte) []byte {
 	payload := bytes.Clone(b[4:])
 	for i := range payload {
@@ -171,7 +171,7 @@ func unmasked(b []byte) []byte {
 	return payload
 }
 
-// say sends a message with a command, in a way that is drawn.
+// say sends a message with a command, whole or in random pieces.
 func (c *client) say(command string) error {
 	b := c.message(command)
 	piece := 0
@@ -216,13 +216,13 @@ func (c *client) message(command string) (b []byte) {
 	return b
 }
 
-// commands are what a client may ask the server for; see obey. enders end the connection.
+// commands are the requests that a client may make of the server; see obey. enders end the connection.
 var commands = []string{"echo", "echo", "echo", "burst", "spawn", "cross", "publish", "publish", "others", "order", "order", "broadcast", "free", "free",
 	"subscribe", "subscribe", "resume", "resume", "unsubscribe", "listen", "elsewhere", "block", "look", "context", "flood"}
 
 var enders = []string{"error", "wrapped", "code", "panic", "goexit", "close", "closeothers", "shutdown"}
 
-// live lets the client live, and die. stay waits for the round's end.
+// live lets the client live and die. stay waits for the round's end.
 func (c *client) live(stay func()) {
 	for range c.r.IntN(20) {
 		switch c.r.IntN(12) {
@@ -254,14 +254,14 @@ func (c *client) die(stay func()) {
 		c.say(enders[c.r.IntN(len(enders))])
 	case 3:
 		c.write(c.illegal(), 0)
-	case 4: // in the middle of something
+	case 4: // in the middle of a frame
 		c.write(hailtest.Frame{Fin: c.r.IntN(2) == 0, Opcode: hailtest.OpBinary, Payload: make([]byte, 500)}.Bytes()[:1+c.r.IntN(400)], 0)
 		c.deafen()
 		c.hangUp()
 	case 5:
 		c.deafen()
 		c.hangUp()
-	case 6: // vanished
+	case 6: // without a word, as a peer that has vanished
 		c.deafen()
 		c.stall()
 		stay()
@@ -273,7 +273,7 @@ func (c *client) die(stay func()) {
 		}
 	case 8:
 		c.trickle()
-	case 9: // it asks for much, and reads nothing
+	case 9: // it asks for much and reads nothing
 		c.stall()
 		for range 5 {
 			c.say("flood")
@@ -287,7 +287,7 @@ func (c *client) die(stay func()) {
 
 // trickle sends a message that does not end, a byte at a time.
 func (c *client) trickle() {
-	const header = 8 // it is one only where no answer to a ping goes between
+	const header = 8 // it is a header only if no answer to a ping comes between its bytes
 	b := hailtest.Frame{Fin: true, Opcode: hailtest.OpText, Payload: make([]byte, 1000)}.Bytes()
 	if c.write(b[:header], 1) != nil {
 		return
@@ -304,7 +304,7 @@ func (c *client) trickle() {
 	}
 }
 
-// outlast waits until the server has lost patience, or for a second.
+// outlast waits until the server has ended the connection, at most a second.
 func (c *client) outlast() {
 	for range 100 {
 		c.f.mu.Lock()
@@ -317,7 +317,7 @@ func (c *client) outlast() {
 	}
 }
 
-// stall has it read no more, for a while.
+// stall makes the client stop reading, until stalled is false.
 func (c *client) stall() {
 	c.f.mu.Lock()
 	c.f.stalled = true
@@ -331,7 +331,7 @@ func (c *client) deafen() {
 	c.f.deaf = true
 }
 
-// illegal returns what no client may send.
+// illegal returns bytes that no client may send.
 func (c *client) illegal() []byte {
 	big := hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Payload: make([]byte, 70_000)}
 	list := [][]byte{

@@ -1,6 +1,6 @@
 package soak_test
 
-// The model of one connection: what both ends know of it, and whether that fits together.
+// The model of one connection: the knowledge of both ends, and whether it fits together.
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ import (
 	"example.com/hail"
 )
 
-// fate is what both ends know of one connection.
+// fate holds the knowledge that both ends have of one connection.
 type fate struct {
 	name        string
 	rd          *round
@@ -29,15 +29,15 @@ type fate struct {
 	mu    sync.Mutex
 	draws *rand.Rand // for callbacks
 	wrong []string
-	mixed []string // what is wrong unless messages were given up
+	mixed []string // complaints that count only if no messages were given up
 
 	// The server's end.
 	known    bool // OnConnect was called
 	conn     weak.Pointer[hail.Conn]
-	received int                 // of the client's messages, in order
-	refused  bool                // a callback has returned an error: the rest of them is dropped
-	kept     []kept              // of them, those that were kept
-	sent     map[string][]places // by stream: those for which Send returned nil, and one that is being sent
+	received int                 // the client's messages that were received, in order
+	refused  bool                // a callback has returned an error: the client's other messages are dropped
+	kept     []kept              // received messages that were kept
+	sent     map[string][]places // by stream: the messages for which Send returned nil, and one that is being sent
 	topics   map[string]*following
 	free     int // messages published to free
 	ends     int
@@ -45,23 +45,23 @@ type fate struct {
 	info     hail.CloseInfo
 
 	// The client's end.
-	written  int // messages of which the last byte may have gone out
-	whole    int // of them, those whose write succeeded
+	written  int // messages whose last byte may have been written
+	whole    int // messages whose write succeeded
 	got      map[string]int
 	lastFree string
 	stays    bool // it waits for the round's end, and reads
-	stalled  bool // there were times at which it did not read
-	deaf     bool // it has stopped to read before the server's close frame
+	stalled  bool // it did not read at times
+	deaf     bool // it stopped reading before the server's close frame
 	closed   *hail.CloseError
-	said     *hail.CloseError // that the client has sent
-	last     error            // of its reads
-	failed   bool             // one of its writes has: a reset may have been told by that, and not by a read
+	said     *hail.CloseError // the close frame that the client has sent
+	last     error            // the error of its last read
+	failed   bool             // one of its writes has failed: the write may have reported a reset, and no read
 }
 
-// places are, by topic, how many messages were published before, while which subscription lasted.
+// places are, by topic, the number of messages that were published before, and the subscription that lasted then.
 type places [5]struct{ n, span int }
 
-// kept is a message that OnMessage was called with, and what was in it.
+// kept is a message that OnMessage was called with, and a copy of its bytes.
 type kept struct {
 	m     hail.Message
 	bytes string
@@ -85,17 +85,17 @@ func (f *fate) draw(n int) int {
 	return f.draws.IntN(n)
 }
 
-// complain notes what must not be. mu is held.
+// complain notes an error. mu is held.
 func (f *fate) complain(format string, args ...any) {
 	f.wrong = append(f.wrong, f.name+": "+fmt.Sprintf(format, args...))
 }
 
-// disorder notes what must not be but where messages were given up.
+// disorder notes an error that is allowed if messages were given up.
 func (f *fate) disorder(format string, args ...any) {
 	f.mixed = append(f.mixed, f.name+": "+fmt.Sprintf(format, args...))
 }
 
-// enter notes that a callback runs, until what it returns is called.
+// enter notes that a callback runs. The callback runs until leave is called.
 func (f *fate) enter(callback string) (leave func()) {
 	if !f.busy.CompareAndSwap(false, true) {
 		f.mu.Lock()
@@ -117,7 +117,7 @@ func (f *fate) send(how func(hail.Message) error, stream string, size int) error
 			before[i].n, before[i].span = done[i], len(fo.spans)-1
 		}
 	}
-	f.sent[stream] = append(f.sent[stream], before) // before the client can have it
+	f.sent[stream] = append(f.sent[stream], before) // before the client can receive it
 	f.mu.Unlock()
 	m := hail.Message{Type: typeOf(seq), Data: compose(stream, seq, "-", size)}
 	err := how(m)
@@ -165,8 +165,8 @@ func (f *fate) arrived(binary bool, data []byte) {
 	}
 }
 
-// precedes checks that a topic's first n messages have come, as far as they are the subscription's, before one
-// that was sent behind them. mu is held.
+// precedes checks that those of a topic's first n messages that are the subscription's have arrived before a message
+// that was sent after them. mu is held.
 func (f *fate) precedes(fo *following, n, span int, stream string, seq int) {
 	if fo.topic.name == free || n <= fo.last()+1 {
 		return
@@ -182,7 +182,7 @@ func (f *fate) precedes(fo *following, n, span int, stream string, seq int) {
 	}
 }
 
-// returned notes what a callback has returned.
+// returned notes the error that a callback has returned.
 func (f *fate) returned(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -201,7 +201,7 @@ func (f *fate) called(m hail.Message) string {
 		f.complain("got %v message %d of %s, want message %d of %s", m.Type, seq, stream, f.received, f.name)
 	}
 	if f.refused {
-		f.complain("message %d was handled behind a callback's error", seq)
+		f.complain("message %d was handled after a callback's error", seq)
 	}
 	f.received++
 	if !f.rd.server.ReuseBuffers && len(f.kept) < 3 {
@@ -212,7 +212,7 @@ func (f *fate) called(m hail.Message) string {
 
 var notWritten = regexp.MustCompile(`(\d+) queued messages were not written`)
 
-// undelivered is what CloseInfo tells of.
+// undelivered returns the number of undelivered messages that CloseInfo reports.
 func (f *fate) undelivered() int {
 	if f.info.Err == nil {
 		return 0
@@ -224,8 +224,8 @@ func (f *fate) undelivered() int {
 	return 0
 }
 
-// judge says what of the connection does not add up, once it is over. calm says that nothing was published
-// any more when the server was shut down.
+// judge returns the contradictions of a connection that is over. calm says that publishing had stopped
+// when the server was shut down.
 func (f *fate) judge(calm bool) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -243,7 +243,7 @@ func (f *fate) judge(calm bool) []string {
 	f.judgeReceived()
 	f.judgeSent(calm)
 	f.judgeClose()
-	// In memory who writes waits for who reads, and sees no progress until all of a chunk is read: messages by the hundred.
+	// In memory a writer waits for the reader. It sees no progress until a whole chunk is read, which holds hundreds of messages.
 	stuck := f.info.Cause == hail.CauseWriteTimeout && f.rd.kind != "memory"
 	if (stuck || f.info.Cause == hail.CausePingTimeout) && f.onTime() {
 		o := &f.rd.server.Options
@@ -253,9 +253,9 @@ func (f *fate) judge(calm bool) []string {
 	return f.wrong
 }
 
-// onTime reports whether the client has read and answered all the time, and the process had the time for that at the end: a ping
-// takes several goroutines to be answered, and what is written by a goroutine of its own goes in many pieces, of which none counts
-// before the last.
+// onTime reports whether the client has read and answered all the time, and the process had the time for that at the end.
+// Several goroutines run before a ping is answered. A goroutine that writes for a connection writes many pieces,
+// and none of them counts before the last.
 func (f *fate) onTime() bool {
 	goroutines := time.Duration(16)
 	if f.rd.kind != "epoll" {
@@ -265,14 +265,14 @@ func (f *fate) onTime() bool {
 	return f.ends > 0 && !f.stalled && !f.deaf && f.lateBy() < min(o.PongTimeout, o.WriteTimeout)/goroutines
 }
 
-// lateBy is how late goroutines came at most when its timeouts were running.
+// lateBy returns how late goroutines ran at most while the connection's timeouts were running.
 func (f *fate) lateBy() time.Duration {
 	o := &f.rd.server.Options
 	return f.rd.lateness.most(f.ended.Add(-max(o.PingInterval, 0)-o.PongTimeout-o.WriteTimeout), f.ended)
 }
 
-// settled reports whether the connection has nothing to wait for, now that nothing is published any more, and how many
-// messages have come over it. Where it has, and why is not empty, it complains.
+// settled reports whether the connection waits for nothing, and how many messages have arrived over it. It is called
+// after publishing has stopped. If the connection waits and why is not empty, settled complains.
 func (f *fate) settled(why string) (settled bool, came int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -306,18 +306,18 @@ func (f *fate) settled(why string) (settled bool, came int) {
 	return false, came
 }
 
-// judgeReceived judges what came from the client.
+// judgeReceived judges the messages from the client.
 func (f *fate) judgeReceived() {
 	if f.received > f.written {
 		f.complain("%d messages were received, %d written", f.received, f.written)
 	}
 	byPeer := f.info.Cause == hail.CausePeerClosed
 	if byPeer && !f.refused && f.received < f.whole {
-		f.complain("ended by the client (%+v) behind %d messages, of which %d were received", f.info, f.whole, f.received)
+		f.complain("ended by the client (%+v) after %d messages, of which %d were received", f.info, f.whole, f.received)
 	}
 }
 
-// judgeSent judges what was sent to the client.
+// judgeSent judges the messages to the client.
 func (f *fate) judgeSent(calm bool) {
 	lost, told := 0, f.undelivered()
 	for stream, sent := range f.sent {
@@ -327,7 +327,7 @@ func (f *fate) judgeSent(calm bool) {
 	for _, fo := range f.topics {
 		if fo.topic.name == free {
 			if fo.spans != nil {
-				most = never // who publishes there does not count
+				most = never // publishes to free are not counted by publisher
 			}
 			continue
 		}
@@ -343,7 +343,7 @@ func (f *fate) judgeSent(calm bool) {
 	if told == 0 {
 		f.wrong = append(f.wrong, f.mixed...)
 	}
-	// What the system has taken arrives, unless the connection is reset.
+	// Bytes that the system has accepted arrive, unless the connection is reset.
 	ended := (f.last == io.EOF || f.last == io.ErrUnexpectedEOF) && !f.failed
 	switch {
 	case f.deaf:
@@ -356,7 +356,7 @@ func (f *fate) judgeSent(calm bool) {
 	}
 }
 
-// followed says what the connection had to do with topics.
+// followed describes the connection's topics.
 func (f *fate) followed() string {
 	var b strings.Builder
 	for _, fo := range f.topics {
@@ -376,7 +376,7 @@ func (f *fate) judgeClose() {
 		}
 		return
 	}
-	// Where both sides closed, it is told of the frame that came first.
+	// If both sides closed, OnClose is told the frame that came first.
 	told := hail.CloseError{Code: f.info.Code, Reason: f.info.Reason}
 	if told != *f.closed && (f.said == nil || told != *f.said) {
 		f.complain("got close frame %d %q, OnClose was told %+v", f.closed.Code, f.closed.Reason, f.info)

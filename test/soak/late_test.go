@@ -1,24 +1,24 @@
 package soak_test
 
-// How late the process was: what takes too long then need not be the server's fault.
+// How late the process was: an event that is late then need not be the server's fault.
 
 import (
 	"sync"
 	"time"
 )
 
-// lateness is when goroutines of the process came late, and by how much.
+// lateness records when goroutines of the process ran late, and by how much.
 type lateness struct {
 	mu   sync.Mutex
 	list []late // in the order of time
 }
 
 type late struct {
-	at time.Time // when it came at last
+	at time.Time // when the goroutine ran at last
 	by time.Duration
 }
 
-// watch notes it, until done.
+// watch records lateness until done.
 func (l *lateness) watch(done chan struct{}) {
 	const tick = 5 * time.Millisecond
 	ticker := time.NewTicker(tick)

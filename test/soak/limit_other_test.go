@@ -2,5 +2,5 @@
 
 package soak_test
 
-// limitFiles does nothing but on Linux.
+// limitFiles does nothing, except on Linux.
 func limitFiles(int) (restore func()) { return func() {} }

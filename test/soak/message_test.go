@@ -1,6 +1,6 @@
 package soak_test
 
-// Messages that tell where they come from.
+// Messages that name their stream.
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"example.com/hail"
 )
 
-// A message is the next of a stream, which one goroutine at a time sends: "stream seq command filler", the filler such
-// as follows from the rest.
+// compose returns a message of a stream: "stream seq command filler". The filler follows from the rest. One goroutine at a
+// time sends the messages of a stream.
 func compose(stream string, seq int, command string, size int) []byte {
 	b := fmt.Appendf(nil, "%s %d %s ", stream, seq, command)
 	pattern := fmt.Sprintf("%d/%s;", seq, stream)
@@ -22,7 +22,7 @@ func compose(stream string, seq int, command string, size int) []byte {
 	return b
 }
 
-// read takes a message apart, and holds it against what its sender has made.
+// read parses a message, and checks that it is as its sender composed it.
 func read(data []byte) (stream string, seq int, command string, err error) {
 	parts := strings.SplitN(string(data), " ", 4)
 	if len(parts) == 4 {
@@ -33,10 +33,10 @@ func read(data []byte) (stream string, seq int, command string, err error) {
 	return "", 0, "", fmt.Errorf("a message of %d bytes that nobody sent: %.80q", len(data), data)
 }
 
-// typeOf is a stream's message's type.
+// typeOf returns the type of a stream's message.
 func typeOf(seq int) hail.MessageType { return hail.MessageType(1 + seq%2) }
 
-// spoil overwrites what the library has copied when it returns.
+// spoil overwrites data that the library has copied before it returned.
 func spoil(m hail.Message) {
 	for i := range m.Data {
 		m.Data[i] = '!'

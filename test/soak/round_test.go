@@ -1,6 +1,6 @@
 package soak_test
 
-// A round: a server with options that are drawn, from its start to its end, and what has to be true then.
+// A round: a server with random options, from its start to its end, and the checks at its end.
 
 import (
 	"bufio"
@@ -19,7 +19,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// patience is how long what has to end may take.
+// patience bounds the wait for something that has to end.
 const patience = 10 * time.Second
 
 type round struct {
@@ -29,37 +29,37 @@ type round struct {
 	kind      string
 	pure      bool        // no topics
 	history   int         // messages
-	resets    bool        // the system may end connections
-	early     atomic.Bool // a callback may yet shut the server down
+	resets    bool        // injected faults may reset connections
+	early     atomic.Bool // a callback may still shut the server down
 	stay      chan struct{}
 	others    sync.WaitGroup // goroutines that callbacks have started
 	panics    atomic.Int64
 	published atomic.Int64
-	faults    atomic.Int64 // beside those in system calls
+	faults    atomic.Int64 // faults outside system calls
 	lateness  lateness
 	topics    map[string]*topic
 
 	mu     sync.Mutex
 	fates  map[string]*fate
-	random *rand.Rand // for what is no connection's
-	stray  []string   // what was called that should not have been
+	random *rand.Rand // for draws that belong to no connection
+	stray  []string   // callbacks that should not have been called
 }
 
-// result is what a round adds to the summary.
+// result is a round's part of the summary.
 type result struct {
 	stats  hail.Stats
 	conns  int
 	kind   string
 	wrong  []string
 	faults int
-	onTime int // connections of which a timeout that was wrong would have been told
+	onTime int // connections on which a wrong timeout would have been noticed
 }
 
 func days(d time.Duration, r *rand.Rand) time.Duration {
 	return d/2 + time.Duration(r.Int64N(int64(d)))
 }
 
-// play plays a round of so many connections, some at a time.
+// play plays a round of conns connections, of which at most atOnce are busy.
 func play(seed uint64, conns, atOnce int) result {
 	r := rand.New(rand.NewPCG(seed, 1))
 	before, files, buffers := runtime.NumGoroutine(), openFiles(), link.Buffers()
@@ -76,13 +76,13 @@ func play(seed uint64, conns, atOnce int) result {
 	faults := poll.Inject(f, seed)
 	rd.start(r)
 	watched := make(chan struct{})
-	go rd.lateness.watch(watched) // ends with the round, which waits for it, as does the next
+	go rd.lateness.watch(watched) // ends with the round, which waits for it; so does probe
 	probed := make(chan struct{})
 	go rd.probe(probed)
 	stop := rd.listen(r.IntN(3) == 0)
 	restore := func() {}
 	if r.IntN(8) == 0 {
-		restore = limitFiles(atOnce + r.IntN(atOnce)) // a connection has two
+		restore = limitFiles(atOnce + r.IntN(atOnce)) // a connection has two descriptors
 	}
 	calm := r.IntN(3) > 0
 	rd.early.Store(!calm && r.IntN(3) == 0)
@@ -117,7 +117,7 @@ func play(seed uint64, conns, atOnce int) result {
 	return res
 }
 
-// probe asks connections again and again whether they are ending: if not, what was published before is theirs.
+// probe asks connections again and again whether they are ending. If one is not, it has to get all that was published before.
 func (rd *round) probe(done chan struct{}) {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -135,7 +135,7 @@ func (rd *round) probe(done chan struct{}) {
 	}
 }
 
-// ask subscribes to a topic that the connection is on already, which fails only where it is ending.
+// ask subscribes to a topic that the connection is on already. That fails only if the connection is ending.
 func (rd *round) ask(c *hail.Conn, f *fate) {
 	f.subscribing.Lock()
 	defer f.subscribing.Unlock()
@@ -153,9 +153,9 @@ func (rd *round) ask(c *hail.Conn, f *fate) {
 	}
 }
 
-// settle waits until the clients that stay and read have all that was sent and published to them, and
-// the server what they sent: nothing may wait for something else to happen. On a busy machine that takes its time, so
-// it is over only when nothing has come to any of them for long.
+// settle waits until the clients that stay and read have all messages that were sent and published to them, and the server
+// has all messages of theirs. No message may wait for another event. On a busy machine messages arrive late, so settle
+// complains only if none of the clients has received anything for long.
 func (rd *round) settle() {
 	before, since := -1, time.Now()
 	for ; ; time.Sleep(5 * time.Millisecond) {
@@ -185,7 +185,7 @@ func (rd *round) settle() {
 	}
 }
 
-// reachable returns how many connections are still referred to, by the server or whatever else there is.
+// reachable returns how many connections are still referred to, by the server or by anything else.
 func (rd *round) reachable() (n int) {
 	runtime.GC()
 	for _, f := range rd.fates {
@@ -212,7 +212,7 @@ func (rd *round) start(r *rand.Rand) {
 		Logger:         kit.Quiet,
 	}
 	if r.IntN(2) == 0 {
-		o.PingInterval = -1 // a ping would push on what was forgotten
+		o.PingInterval = -1 // a ping would push on a message that was forgotten
 	}
 	if r.IntN(4) == 0 {
 		o.MaxConns, o.MessageRate = 20, 500
@@ -232,7 +232,7 @@ func (rd *round) start(r *rand.Rand) {
 // keeps reports whether a topic's history has its last n messages.
 func (rd *round) keeps(n int) bool { return n <= rd.history && rd.server.TopicBytes == 0 }
 
-// draw draws for what is no connection's.
+// draw draws for decisions that belong to no connection.
 func (rd *round) draw(n int) int {
 	rd.mu.Lock()
 	defer rd.mu.Unlock()
@@ -250,7 +250,7 @@ func (rd *round) fate(name string) *fate {
 	return f
 }
 
-// listen serves until stop; small says that the system keeps little of what is sent.
+// listen serves until stop. If small, the system's buffers are small.
 func (rd *round) listen(small bool) (stop func()) {
 	rd.transport = rd.open(small)
 	hs := &http.Server{Handler: rd.server, ReadHeaderTimeout: 5 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
@@ -265,8 +265,8 @@ func (rd *round) listen(small bool) (stop func()) {
 	}
 }
 
-// run lets the clients live, and returns when those have begun that are to, or, where it is calm, all that do not stay
-// have ended what they do.
+// run lets the clients live. It returns when all have begun or, if calm, when all except those that stay have ended
+// and those that stay are idle.
 func (rd *round) run(r *rand.Rand, conns, atOnce int, calm bool) *sync.WaitGroup {
 	var alive, busy sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
@@ -275,7 +275,7 @@ func (rd *round) run(r *rand.Rand, conns, atOnce int, calm bool) *sync.WaitGroup
 		slots <- struct{}{}
 		busy.Add(1)
 		once := sync.OnceFunc(func() { <-slots; busy.Done() })
-		alive.Go(func() { // ends with its connection, at the latest behind stay
+		alive.Go(func() { // ends with its connection, at the latest after stay is closed
 			defer once()
 			rd.client(i, cr, once)
 		})
@@ -288,14 +288,14 @@ func (rd *round) run(r *rand.Rand, conns, atOnce int, calm bool) *sync.WaitGroup
 
 func (rd *round) client(i int, r *rand.Rand, idle func()) {
 	nc, err := rd.transport.dial()
-	for try := 0; err != nil; try++ { // no descriptor
+	for try := 0; err != nil; try++ { // no descriptor is free
 		if try == 20 {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
 		nc, err = rd.transport.dial()
 	}
-	nc.SetDeadline(time.Now().Add(patience / 5)) // or clients hold the descriptors that the server needs to accept them
+	nc.SetDeadline(time.Now().Add(patience / 5)) // otherwise clients hold the descriptors that the server needs to accept them
 	f := rd.fate(name(i))
 	c := &client{r: r, nc: nc, br: bufio.NewReader(nc), f: f, answers: make(chan []byte, 100), read: make(chan struct{})}
 	if !c.handshake("/" + name(i)) {

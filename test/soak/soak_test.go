@@ -1,8 +1,7 @@
 // Package soak_test runs thousands of real connections through random good and bad behaviour, with faults injected
-// under the server, while a model holds every message against what became of it. make soak runs it for as long as
-// it is told to.
+// under the server. A model checks the fate of every message. make soak runs it for SOAKTIME.
 //
-// With the build tag hailfault the system calls below the server's own sockets fail as well, and buffers are counted.
+// With the build tag hailfault system calls on the server's own sockets fail too, and buffers are counted.
 package soak_test
 
 import (
@@ -50,7 +49,7 @@ func TestSoak(t *testing.T) {
 	soak(t, first, *length)
 }
 
-// soak plays rounds until the time is over. A round's seed is the one before, and one more.
+// soak plays rounds until the time is over. A round's seed is one more than that of the round before.
 func soak(t *testing.T, seed uint64, during time.Duration) {
 	t.Helper()
 	warmUp()
@@ -64,7 +63,7 @@ func soak(t *testing.T, seed uint64, during time.Duration) {
 			panic("the round does not end; again with: " + again)
 		})
 		if *length > 0 || *rounds > 0 {
-			fmt.Fprintf(os.Stderr, "round %d, seed %d\n", n+1, seed+uint64(n)) // for where the process ends
+			fmt.Fprintf(os.Stderr, "round %d, seed %d\n", n+1, seed+uint64(n)) // for a process that ends within the round
 		}
 		res := play(seed+uint64(n), *conns, *atOnce)
 		watchdog.Stop()
@@ -87,7 +86,7 @@ func soak(t *testing.T, seed uint64, during time.Duration) {
 	t.Logf("%d rounds from seed %d in %v, faults in system calls: %v\n%s", n, seed, time.Since(start).Round(time.Millisecond), poll.Injects, sum)
 }
 
-// warmUp has the runtime open the descriptors that it keeps.
+// warmUp makes the runtime open the descriptors that it keeps.
 func warmUp() {
 	if ln, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
 		ln.Close()

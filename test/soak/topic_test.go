@@ -1,6 +1,6 @@
 package soak_test
 
-// What was published to topics, and what of it each connection has to get.
+// The messages that were published to topics, and those of them that each connection has to get.
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	"example.com/hail"
 )
 
-// The topics of a round. Everybody is on toAll; free has several publishers at once.
+// The topics of a round. Every connection is on toAll. Topic free has several publishers at once.
 var topicNames = []string{"a", "b", "c", toAll, free}
 
 const (
@@ -22,30 +22,30 @@ const (
 	free  = "free"
 )
 
-// topic is what was published to a topic. But for free's, its messages are published one at a time, so
-// that their order is known.
+// topic records the messages of a topic. They are published one at a time, except those of free, so that their
+// order is known.
 type topic struct {
 	name        string
 	begun, done atomic.Int64 // publishes
 
 	turn sync.Mutex // held while a message is published; before mu
-	over bool       // before a shutdown whose connections are to have all; guarded by turn
+	over bool       // publishing has stopped, so that a shutdown's connections get all messages; guarded by turn
 
 	mu      sync.Mutex
 	entries []entry
-	follows map[string]string // of free's messages, which came behind which
+	follows map[string]string // of each of free's messages, the next one
 }
 
 // entry is a message that was published.
 type entry struct {
 	number uint64 // 0: not known
-	sender *fate  // who does not get it
-	behind *fate  // to whom its publisher has sent so many messages of the stream before
+	sender *fate  // the connection that does not get it
+	behind *fate  // the connection to which its publisher had sent so many messages of the stream before
 	stream string
 	sent   int
 }
 
-// publish publishes the topic's next message, of that size; how says how.
+// publish publishes the topic's next message, of size bytes, by calling how.
 func (rd *round) publish(t *topic, size int, e entry, how publishing) error {
 	t.turn.Lock()
 	defer t.turn.Unlock()
@@ -54,7 +54,7 @@ func (rd *round) publish(t *topic, size int, e entry, how publishing) error {
 	}
 	t.mu.Lock()
 	seq := len(t.entries)
-	t.entries = append(t.entries, e) // before anyone can have it
+	t.entries = append(t.entries, e) // before a client can receive it
 	t.mu.Unlock()
 	m := hail.Message{Type: typeOf(seq), Data: compose("topic"+t.name, seq, "-", size)}
 	t.begun.Add(1)
@@ -90,7 +90,7 @@ func (rd *round) numbered(name string) publishing {
 	}
 }
 
-// publishFree publishes to the topic that has no order but that all have the same.
+// publishFree publishes n messages to free. Their order is not known, but it is the same for all subscribers.
 func (rd *round) publishFree(f *fate, n int) error {
 	for range n {
 		f.mu.Lock()
@@ -108,7 +108,7 @@ func (rd *round) publishFree(f *fate, n int) error {
 	return nil
 }
 
-// bounds is where something is in a topic: as early as that, or as late.
+// bounds are the earliest and the latest possible place of an event in a topic.
 type bounds struct{ from, to int }
 
 const never = math.MaxInt
@@ -117,10 +117,10 @@ const never = math.MaxInt
 type span struct {
 	begin, end bounds
 	open       bool
-	leaving    bool // Unsubscribe has been called: what is published now need not be the connection's
+	leaving    bool // Unsubscribe has been called: the connection need not get messages that are published now
 }
 
-// following is what a connection has to do with a topic. Guarded by the fate's mu.
+// following is a connection's subscriptions of a topic, and the messages that it got. Guarded by the fate's mu.
 type following struct {
 	topic *topic
 	spans []span
@@ -134,7 +134,7 @@ func (fo *following) last() int {
 	return fo.got[len(fo.got)-1]
 }
 
-// current returns the subscription that has not ended, nil where there is none.
+// current returns the subscription that has not ended, nil if there is none.
 func (fo *following) current() *span {
 	if n := len(fo.spans); n > 0 && fo.spans[n-1].open {
 		return &fo.spans[n-1]
@@ -142,14 +142,14 @@ func (fo *following) current() *span {
 	return nil
 }
 
-// untilNow returns the same for a connection that is to get all there was.
+// untilNow returns a copy of fo whose subscription has to get all messages that were published until now.
 func (fo *following) untilNow() *following {
 	spans := slices.Clone(fo.spans)
 	spans[len(spans)-1].end.from = int(fo.topic.begun.Load())
 	return &following{fo.topic, spans, fo.got}
 }
 
-// subscribe subscribes, with with what history has, or without.
+// subscribe subscribes, with the topic's history or without.
 func (rd *round) subscribe(c *hail.Conn, f *fate, t *topic, history bool) error {
 	f.subscribing.Lock()
 	defer f.subscribing.Unlock()
@@ -158,7 +158,7 @@ func (rd *round) subscribe(c *hail.Conn, f *fate, t *topic, history bool) error 
 	on := fo.current() != nil
 	f.mu.Unlock()
 	if on {
-		return c.Subscribe(t.name) // which changes nothing
+		return c.Subscribe(t.name) // changes nothing
 	}
 	since, number := rd.resumeAt(f, fo)
 	done := int(t.done.Load())
@@ -179,7 +179,7 @@ func (rd *round) subscribe(c *hail.Conn, f *fate, t *topic, history bool) error 
 	defer f.mu.Unlock()
 	if since >= 0 {
 		if !complete && rd.keeps(begin.to-since) {
-			f.complain("topic %s: SubscribeSince behind message %d of %d is not complete", t.name, since, begin.to)
+			f.complain("topic %s: SubscribeSince after message %d of %d is not complete", t.name, since, begin.to)
 		}
 		begin.from = since + 1
 		if complete {
@@ -190,7 +190,8 @@ func (rd *round) subscribe(c *hail.Conn, f *fate, t *topic, history bool) error 
 	return nil
 }
 
-// resumeAt draws where a client may say that it has been: behind what was published while it was on the topic.
+// resumeAt draws a message that a client may name as its last: one that was published after its last
+// subscription ended.
 func (rd *round) resumeAt(f *fate, fo *following) (since int, number uint64) {
 	f.mu.Lock()
 	first := 0
@@ -233,7 +234,7 @@ func (rd *round) unsubscribe(c *hail.Conn, f *fate, t *topic) error {
 	return nil
 }
 
-// connected notes that the connection may be open from now on: it may get what is broadcast.
+// connected notes that the connection may be open from now on: it may get broadcasts.
 func (rd *round) connected(f *fate) {
 	done := int(rd.topics[toAll].done.Load())
 	f.mu.Lock()
@@ -241,7 +242,7 @@ func (rd *round) connected(f *fate) {
 	f.topics[toAll].spans = []span{{begin: bounds{done, never}, end: bounds{done, never}, open: true}}
 }
 
-// opened notes that the connection has been open since before now: it gets what is broadcast.
+// opened notes that the connection has been open since before now: it gets broadcasts.
 func (rd *round) opened(f *fate) {
 	begun := int(rd.topics[toAll].begun.Load())
 	f.mu.Lock()
@@ -250,7 +251,7 @@ func (rd *round) opened(f *fate) {
 	s.begin.to = min(s.begin.to, begun)
 }
 
-// alive notes that the connection was not ending when so much had been published. mu is held.
+// alive notes that the connection was not ending when done messages had been published. mu is held.
 func (f *fate) alive(done [5]int) {
 	for i, name := range topicNames {
 		if s := f.topics[name].current(); s != nil && !s.leaving {
@@ -259,7 +260,7 @@ func (f *fate) alive(done [5]int) {
 	}
 }
 
-// doneNow returns how much has been published to each topic.
+// doneNow returns how many messages have been published to each topic.
 func (rd *round) doneNow() (done [5]int) {
 	for i, name := range topicNames {
 		done[i] = int(rd.topics[name].done.Load())
@@ -271,7 +272,7 @@ func (rd *round) doneNow() (done [5]int) {
 func (f *fate) arrivedFrom(fo *following, seq int) {
 	t := fo.topic
 	if last := fo.last(); seq <= last {
-		f.complain("topic %s: got message %d behind %d", t.name, seq, last)
+		f.complain("topic %s: got message %d after %d", t.name, seq, last)
 	}
 	fo.got = append(fo.got, seq)
 	t.mu.Lock()
@@ -281,11 +282,11 @@ func (f *fate) arrivedFrom(fo *following, seq int) {
 	}
 	t.mu.Unlock()
 	if e.behind == f && f.got[e.stream] < e.sent {
-		f.disorder("topic %s: got message %d, behind which %d of %s were sent before, behind %d", t.name, seq, e.sent, e.stream, f.got[e.stream])
+		f.disorder("topic %s: got message %d, which follows %d of %s, after %d", t.name, seq, e.sent, e.stream, f.got[e.stream])
 	}
 }
 
-// arrivedFree notes a message of the topic that has several publishers.
+// arrivedFree notes a message of free that the client has read. mu is held.
 func (f *fate) arrivedFree(stream string, seq int) {
 	if want, known := f.got[stream]; known && seq != want {
 		f.complain("topic %s: got message %d of %s, want %d", free, seq, stream, want)
@@ -300,7 +301,7 @@ func (f *fate) arrivedFree(stream string, seq int) {
 			t.follows = map[string]string{}
 		}
 		if other, known := t.follows[f.lastFree]; known && other != message {
-			f.complain("topic %s: behind %s came %s, and to others %s", free, f.lastFree, message, other)
+			f.complain("topic %s: after %s came %s, and to others %s", free, f.lastFree, message, other)
 		}
 		t.follows[f.lastFree] = message
 	}
@@ -327,7 +328,7 @@ func (f *fate) missing(fo *following, wrong func(string, ...any)) (least, most i
 		case got[seq] || !may:
 		case mine:
 			if seq > last {
-				most++ // nobody knows whose messages they were that the log has dropped
+				most++ // the publishers of messages that the log has dropped are not known
 			}
 		case seq < last && must:
 			wrong("topic %s: got message %d, but not %d: %v", fo.topic.name, last, seq, fo.spans)
@@ -344,10 +345,10 @@ func (f *fate) missing(fo *following, wrong func(string, ...any)) (least, most i
 	return least, most
 }
 
-// isTopics reports whether the stream is a topic's, and which.
+// isTopics reports whether the stream is a topic's, and the topic's name.
 func isTopics(stream string) (name string, is bool) { return strings.CutPrefix(stream, "topic") }
 
-// ignore leaves out the error of a connection, or a server, that ends.
+// ignore returns nil for the error of a connection or a server that ends, or of a full queue, and err otherwise.
 func ignore(err error) error {
 	if errors.Is(err, hail.ErrConnClosed) || errors.Is(err, hail.ErrServerClosed) || errors.Is(err, hail.ErrQueueFull) {
 		return nil

@@ -1,6 +1,6 @@
 package soak_test
 
-// What connections run over.
+// The transports of connections.
 
 import (
 	"crypto/tls"
@@ -12,16 +12,16 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// A transport is what the server listens on, and how clients reach it.
+// A transport is the server's listener, and a function by which clients reach it.
 type transport struct {
 	net.Listener
 	dial func() (net.Conn, error)
 }
 
-// kinds are drawn from. Sockets are the server's own over epoll alone; the others hold a goroutine each.
+// A round draws one of kinds. Only over epoll does the server serve the sockets itself; each of the others costs a goroutine.
 var kinds = []string{"epoll", "epoll", "epoll", "epoll", "goroutine", "tls", "memory"}
 
-// open opens the round's transport; small says that the system keeps little of what is sent.
+// open opens the round's transport. If small, the system's buffers are small.
 func (rd *round) open(small bool) transport {
 	if rd.kind == "memory" {
 		return newMemory(rd)
@@ -51,7 +51,7 @@ func (rd *round) open(small bool) transport {
 	return tr
 }
 
-// listener gives the server what the round's kind says.
+// listener gives the server connections of the round's kind.
 type listener struct {
 	net.Listener
 	rd    *round
@@ -72,7 +72,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return &faultyConn{nc.(*net.TCPConn), l.rd}, nil
 }
 
-// faultyConn is no socket to the server, and fails as sockets do.
+// faultyConn is a connection that the server does not know as a socket. It fails as sockets do.
 type faultyConn struct {
 	*net.TCPConn
 	rd *round
@@ -90,7 +90,7 @@ type faultyPipe struct {
 func (c *faultyPipe) Read(p []byte) (int, error)  { return c.rd.readFrom(c.Conn, p) }
 func (c *faultyPipe) Write(p []byte) (int, error) { return c.rd.writeTo(c.Conn, p) }
 
-// readFrom reads late, less than it could, or not any more.
+// readFrom reads late or less than it could, or closes nc.
 func (rd *round) readFrom(nc net.Conn, p []byte) (int, error) {
 	switch rd.draw(2000) {
 	case 0:
@@ -108,7 +108,7 @@ func (rd *round) readFrom(nc net.Conn, p []byte) (int, error) {
 	return nc.Read(p)
 }
 
-// writeTo writes late, in two pieces, or a part.
+// writeTo writes late or in two pieces, or writes a part and closes nc.
 func (rd *round) writeTo(nc net.Conn, p []byte) (n int, err error) {
 	switch draw := rd.draw(2000); {
 	case draw == 0:
@@ -130,7 +130,7 @@ func (rd *round) writeTo(nc net.Conn, p []byte) (n int, err error) {
 	return n + rest, err
 }
 
-// memory is a listener whose connections keep nothing: who writes waits for who reads.
+// memory is a listener whose connections buffer nothing: a writer waits for the reader.
 type memory struct {
 	rd     *round
 	conns  chan net.Conn

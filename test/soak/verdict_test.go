@@ -1,6 +1,6 @@
 package soak_test
 
-// How a round ends, and what is wrong with it.
+// How a round ends, and the judgement of it.
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// end ends the server, and says what of that was wrong.
+// end ends the server, and returns the errors of its end.
 func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 	s := rd.server
 	result := make(chan error, 1)
@@ -42,7 +42,7 @@ func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 	if calm && err != nil && rd.lateness.most(start, time.Now()) < timeout/20 {
 		wrong = append(wrong, fmt.Sprintf("the server's end, with peers that answer or are cut in time: %v", err))
 	}
-	// Callbacks may take longer than CloseTimeout on a busy machine, and are told of.
+	// On a busy machine callbacks may last longer than CloseTimeout. Then the error tells of them.
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "callbacks still run") {
 		wrong = append(wrong, fmt.Sprintf("the server's end: %v", err))
 	}
@@ -55,8 +55,8 @@ func (rd *round) end(r *rand.Rand, calm bool) (wrong []string) {
 	return wrong
 }
 
-// patiently waits for the result of what began at start: for longer where goroutines of the process come late, on a busy machine
-// with the race detector.
+// patiently waits for the result of a call that began at start. It waits longer if goroutines of the process run late, as on a
+// busy machine with the race detector.
 func (rd *round) patiently(result chan error, start time.Time) (err error, came bool) {
 	for range 10 {
 		select {
@@ -71,7 +71,7 @@ func (rd *round) patiently(result chan error, start time.Time) (err error, came 
 	return nil, false
 }
 
-// judge holds the books of the server against those of the connections.
+// judge compares the server's counters with those of the connections.
 func (rd *round) judge(calm bool) (wrong []string) {
 	wrong = append(wrong, rd.stray...)
 	st := rd.server.Stats()
@@ -108,7 +108,7 @@ func (rd *round) judge(calm bool) (wrong []string) {
 	return wrong
 }
 
-// left says how many more of something there are than before, when they have had time to go.
+// left returns an error if there are more of something than before, after they had time to go.
 func left(what string, before int, count func() int) []string {
 	n := count()
 	for limit := time.Now().Add(5 * time.Second); n > before && time.Now().Before(limit); n = count() {
