@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// Every message that is sent arrives, or is told of as undelivered.
+// Every message that is sent arrives, or is reported as undelivered.
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// numbered returns a message that says who sent it as which, with content that follows from that.
+// numbered returns a message with its sender and its sequence number. The rest of its content follows from them.
 func numbered(sender, seq, size int) hail.Message {
 	b := make([]byte, 8, 8+size)
 	binary.BigEndian.PutUint32(b, uint32(sender))
@@ -62,7 +62,7 @@ func (l ledger) total() (n int) {
 // TestEverySendIsAccountedFor has 16 goroutines send to a peer that stalls.
 func TestEverySendIsAccountedFor(t *testing.T) {
 	t.Parallel()
-	// Frames of 1 KiB: a write may well end where one does.
+	// Frames of 1 KiB: a write may end at the end of a frame.
 	const senders, frame, queue = 16, 1 << 10, 200_000
 	const size = frame - 4 - 8
 	for name, tc := range map[string]struct {
@@ -93,8 +93,8 @@ func TestEverySendIsAccountedFor(t *testing.T) {
 				p := hailtest.Dial(t, s, "/", append(slices.Clone(opts), hailtest.BufferSize(32<<10), hailtest.Timeout(kit.Ample))...)
 				c := kit.Await(t, "OnConnect", e.Conns, kit.Ample)
 				p.Stall()
-				accepted := make([]int, senders) // by sender, of whom each has one
-				most := 200                      // of one sender, where nothing ends it
+				accepted := make([]int, senders) // by sender; each sender changes its own alone
+				most := 200                      // of each sender, if nothing ends it
 				if tc.cut {
 					most = 6000
 				}
@@ -117,7 +117,7 @@ func TestEverySendIsAccountedFor(t *testing.T) {
 					st := s.Stats()
 					if waits := int(st.Sent)*frame - int(st.BytesOut); waits > queue {
 						t.Errorf("%d bytes wait, want at most the %d of SendQueue", waits, queue)
-					} else if waits <= queue-2*frame-16<<10 { // of which a stream has a chunk on its way
+					} else if waits <= queue-2*frame-16<<10 { // a stream has one chunk of the queue in a write
 						return len(e.Closed) > 0
 					}
 					return true
@@ -163,7 +163,7 @@ func TestEverySendIsAccountedFor(t *testing.T) {
 	}
 }
 
-// TestFailureDoesNotWaitForWhatAPeerDoesNotTake has what is dropped then be counted.
+// TestFailureDoesNotWaitForWhatAPeerDoesNotTake also checks that the dropped messages are counted.
 func TestFailureDoesNotWaitForWhatAPeerDoesNotTake(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
@@ -177,7 +177,7 @@ func TestFailureDoesNotWaitForWhatAPeerDoesNotTake(t *testing.T) {
 			if err := c.Send(numbered(0, seq, 500)); err != nil {
 				t.Fatalf("Send: %v", err)
 			}
-			synctest.Wait() // what is being written cannot be dropped
+			synctest.Wait() // a message that is being written cannot be dropped
 		}
 		time.Sleep(3 * time.Second)
 		p.Write(kit.Message([]byte("have the callback fail")))
@@ -223,7 +223,7 @@ func TestStalledPeerTakesLittleMemory(t *testing.T) {
 				})
 			}
 			kit.Until(t, "a full queue", func() bool { return c.TrySend(hail.Binary(data)) != nil && s.Stats().Sent > 10 })
-			// The queue, twice while it is written and grows; a message, compressed, for each that waits.
+			// The queue, twice while it is written and grows; a compressed message for each Send that waits.
 			most := before + 2<<20 + 16*70_000 + 1<<19
 			var after uint64
 			for range 100 { // until all wait
@@ -245,7 +245,7 @@ func TestTrySendRacesClose(t *testing.T) {
 	t.Parallel()
 	const batch = 100
 	for name, times := range map[string]int{"memory": 300, "tcp": 300} {
-		// All one after the other: what the peers hold is given back, and the network is not starved.
+		// One after the other: the peers' memory is given back in between, and the network is not starved.
 		t.Run(name, func(t *testing.T) {
 			for i := range max(1, kit.Often(times)/batch) {
 				t.Run(strconv.Itoa(i), func(t *testing.T) { trySendRacesClose(t, batch, dialers[name]) })

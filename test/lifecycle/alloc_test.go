@@ -15,7 +15,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// echoed returns the connection of a raw client, what it sends, and room for what it gets back.
+// echoed returns the connection of a raw client, the bytes that it sends, and room for the bytes that it gets back.
 func echoed(tb testing.TB, o hail.Options, size, inFlight int) (c io.ReadWriter, out, in []byte) {
 	tb.Helper()
 	o.ReadLimit = 1 << 20

@@ -22,7 +22,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// Words of the messages of churn: what the server is to do with one.
+// Words of the messages of churn. A word tells the server what to do.
 const (
 	churnHello byte = iota
 	churnPush
@@ -35,7 +35,7 @@ const (
 
 const churnHeader = 8 + 4 + 1
 
-// churnMessage is a message of n bytes or a little more that tells whose it is, and whose each of its bytes is.
+// churnMessage returns a message of n bytes or a little more. The message and each of its bytes show their sender.
 func churnMessage(id uint64, seq uint32, word byte, n int) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, churnHeader+n), id)
 	b = binary.BigEndian.AppendUint32(b, seq)
@@ -51,7 +51,7 @@ func churnFill(header []byte, n int) []byte {
 	return b
 }
 
-// churnRead takes a message apart, and says what is wrong with it.
+// churnRead parses a message. It returns an error if the message is not one that the client id may get.
 func churnRead(b []byte, id uint64) (seq uint32, word byte, err error) {
 	if len(b) < churnHeader {
 		return 0, 0, fmt.Errorf("message of %d bytes", len(b))
@@ -144,7 +144,7 @@ type churner struct {
 	read uint32 // of the last echo
 }
 
-// read reads on until an echo, a close frame or the end, and checks what it meets.
+// next reads until an echo, a close frame or the end, and checks each frame.
 func (c *churner) next() (opcode hailtest.Opcode, payload []byte, err error) {
 	for {
 		opcode, payload, err = c.Caller.Next()
@@ -167,7 +167,7 @@ func (c *churner) next() (opcode hailtest.Opcode, payload []byte, err error) {
 	}
 }
 
-// wrong returns err where it is more than the end of a connection.
+// wrong returns err if it is more than the end of a connection, else nil.
 func wrong(err error) error {
 	var op *net.OpError
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) && !op.Timeout() {
@@ -234,7 +234,7 @@ var churnDeaths = []func(c *churner) error{
 		return c.end()
 	},
 	func(c *churner) error { c.Reset(); return nil },
-	func(c *churner) error { // reset behind what nobody reads
+	func(c *churner) error { // reset after echoes that the client does not read
 		for range 100 {
 			c.send(churnEcho, 100)
 		}
@@ -302,7 +302,7 @@ func TestChurn(t *testing.T) {
 			left := atomic.Int64{}
 			left.Store(int64(kit.Often(1000)))
 			for range 32 {
-				clients.Go(func() { // ends with what is left, or its time; waited for below
+				clients.Go(func() { // ends when no lives are left, or at limit; waited for below
 					for left.Add(-1) >= 0 && time.Now().Before(limit) && !t.Failed() {
 						if err := s.live(); err != nil {
 							t.Error(err)

@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// Closing: what is written before the close frame, and how long the answer is waited for.
+// Closing: the messages before the close frame, and the wait for the answer.
 
 import (
 	"errors"
@@ -61,7 +61,7 @@ func TestCloseTimeout(t *testing.T) {
 	}
 }
 
-// While the peer takes what lies before our close frame, it cannot answer that.
+// A peer that still reads messages before our close frame cannot answer it.
 func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 	kit.Long(t)
 	t.Parallel()
@@ -70,7 +70,7 @@ func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 	s := &hail.Server{Handler: h, Options: hail.Options{CloseTimeout: 500 * time.Millisecond, SendQueue: -1}}
 	p := hailtest.Dial(t, s, "/", hailtest.TCP())
 	c := kit.Await(t, "OnConnect", e.Conns, kit.Ample)
-	p.ReadSlowly(8<<10, 50*time.Millisecond) // 160 KB a second: what the system holds takes longer than CloseTimeout
+	p.ReadSlowly(8<<10, 50*time.Millisecond) // 160 KB a second: the peer needs longer than CloseTimeout for the bytes in the system's buffers
 	for range messages {
 		if err := c.Send(hail.Binary(make([]byte, size))); err != nil {
 			t.Fatalf("Send: %v", err)
@@ -79,7 +79,7 @@ func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 	if err := c.Close(hail.StatusNormalClosure, "bye"); err != nil {
 		t.Fatalf("Close: %v", err)
 	}
-	// Were the socket closed, this would have it reset, and what is on the way be lost.
+	// If the socket were closed, these messages would reset it, and the bytes on the way would be lost.
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 20 {
@@ -92,7 +92,7 @@ func TestCloseTimeoutLeavesASlowReaderAlone(t *testing.T) {
 	kit.CheckClosed(t, kit.Await(t, "OnClose", e.Closed, kit.Ample), hail.StatusNormalClosure, hail.CauseClosed, true)
 }
 
-// TestCloseTimeoutWithoutWriteTimeout has a peer that takes nothing of what lies before our close frame, which it may do for ever.
+// TestCloseTimeoutWithoutWriteTimeout has a peer that accepts nothing of the data before our close frame. It may do so for ever.
 func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
 	kit.Long(t)
 	t.Parallel()
@@ -125,7 +125,7 @@ func TestCloseTimeoutWithoutWriteTimeout(t *testing.T) {
 	}
 }
 
-// Where it takes nothing of what lies before our close frame, WriteTimeout counts.
+// If the peer accepts nothing of the data before our close frame, WriteTimeout counts.
 func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -138,7 +138,7 @@ func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
 	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10)
 	c := kit.Await(t, "OnConnect", e.Conns, kit.Ample)
 	p.Stall()
-	if err := c.Send(hail.Binary(make([]byte, 100_000))); err != nil { // the system takes it all
+	if err := c.Send(hail.Binary(make([]byte, 100_000))); err != nil { // the system accepts it all
 		t.Fatalf("Send: %v", err)
 	}
 	start := time.Now()
@@ -153,11 +153,11 @@ func TestCloseTimeoutOfAPeerThatTakesNothing(t *testing.T) {
 	kit.CheckNames(t, info.Err, "the peer's close frame did not come")
 }
 
-// The peer's close frame comes while ours waits behind what is queued, or is being written with it.
+// The peer's close frame comes while ours waits after queued messages, or is being written with them.
 func TestCloseInfoHasTheCodeThatCameFirst(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
-		for _, read := range []int{0, 2} { // behind the first message all others are one write
+		for _, read := range []int{0, 2} { // all messages after the first are one write
 			h, e := kit.Observed(hail.Handler{})
 			s := &hail.Server{Handler: h}
 			p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw(), hailtest.BufferSize(1<<10))...)
@@ -184,8 +184,8 @@ func TestCloseInfoHasTheCodeThatCameFirst(t *testing.T) {
 	})
 }
 
-// TestCloseAmidAMessageDropsWhatFollows has a peer go on with a message in fragments behind our close frame, rightly or wrongly: it is
-// dropped as everything is that comes then, and the peer's close frame is found behind it.
+// TestCloseAmidAMessageDropsWhatFollows has a peer continue a fragmented message after our close frame, rightly or wrongly.
+// The server drops the rest, as it drops everything in this phase, and finds the peer's close frame after it.
 func TestCloseAmidAMessageDropsWhatFollows(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]hailtest.Frame{
@@ -232,7 +232,7 @@ func (c *brokenConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// mute dials, and returns what has the server's writes fail from now on.
+// mute dials. It also returns a function that makes the server's writes fail from then on.
 func mute(t *testing.T, s *hail.Server, opts []hailtest.Option) (*hailtest.Peer, func()) {
 	t.Helper()
 	var nc *brokenConn
@@ -307,7 +307,7 @@ func TestCloseWritesWhatIsQueuedToASlowReader(t *testing.T) {
 	})
 }
 
-// TestCloseBesideAViolation has Close called at the moment at which the server reads what is wrong.
+// TestCloseBesideAViolation calls Close at the moment at which the server reads a violation.
 func TestCloseBesideAViolation(t *testing.T) {
 	t.Parallel()
 	const queued = 3
@@ -336,7 +336,7 @@ func TestCloseBesideAViolation(t *testing.T) {
 					p.Write(wrong.Bytes())
 					for range queued {
 						if f := p.ReadFrame(); string(f.Payload) != "queued" {
-							t.Fatalf("try %d: got %v, want what was queued", try, f)
+							t.Fatalf("try %d: got %v, want the queued messages", try, f)
 						}
 					}
 					if f := p.ReadFrame(); f.Opcode != hailtest.OpClose {
@@ -352,14 +352,14 @@ func TestCloseBesideAViolation(t *testing.T) {
 	}
 }
 
-// spin takes some time, of which a bubble knows nothing.
+// spin spends some time that a bubble does not notice.
 func spin(n int) {
 	for x := new(atomic.Int64); n > 0; n-- {
 		x.Add(1)
 	}
 }
 
-// heldConn closes when it is let.
+// heldConn closes when the test allows it.
 type heldConn struct {
 	net.Conn
 	let chan struct{}
@@ -370,7 +370,7 @@ func (c *heldConn) Close() error {
 	return c.Conn.Close()
 }
 
-// TestServerCloseBehindACleanClose comes when both close frames were exchanged, and OnClose has not been called.
+// TestServerCloseBehindACleanClose calls Server.Close after both close frames were exchanged and before OnClose is called.
 func TestServerCloseBehindACleanClose(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {

@@ -20,10 +20,10 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// descriptorsEnv has TestDescriptorsRunOut be the process that runs out of them.
+// descriptorsEnv makes TestDescriptorsRunOut the process that runs out of them.
 const descriptorsEnv = "HAIL_TEST_DESCRIPTORS"
 
-// starved is a server's process as its test sees it. It is told what to do line by line, and answers each line.
+// starved is a server's process as its test sees it. It gets one command a line, and answers each line.
 type starved struct {
 	t    *testing.T
 	in   io.Writer
@@ -89,7 +89,7 @@ func serveStarved(t *testing.T) {
 	for in.Scan() {
 		answer := addr
 		switch word, arg, _ := strings.Cut(in.Text(), " "); word {
-		case "fill": // all but so many
+		case "fill": // open descriptors until only so many are left
 			n, _ := strconv.Atoi(arg)
 			for {
 				f, err := os.Open(os.DevNull)
@@ -194,7 +194,7 @@ func TestDescriptorsRunOut(t *testing.T) {
 		c.Exchange(t, "as before")
 	}
 	for limit := time.Now().Add(kit.Ample); s.tell("len") != strconv.Itoa(n+2); {
-		if time.Now().After(limit) { // those that left may be about to be noticed
+		if time.Now().After(limit) { // the server may not have noticed yet that some have left
 			t.Fatalf("%s connections are open, want %d", s.tell("len"), n+2)
 		}
 	}

@@ -17,12 +17,12 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// TestBytesThatEndAnywhere cuts a stream of frames at each of its bytes: what is not whole is no message.
+// TestBytesThatEndAnywhere cuts a stream of frames at each of its bytes: an incomplete message is no message.
 func TestBytesThatEndAnywhere(t *testing.T) {
 	t.Parallel()
 	parts := []struct {
 		b       []byte
-		message string // that is whole with its last byte
+		message string // the message that is complete with the last byte
 	}{
 		{kit.Message([]byte("plain")), "plain"},
 		{hailtest.Frame{Fin: true, Opcode: hailtest.OpPing, Payload: []byte("ping")}.Bytes(), ""},
@@ -99,7 +99,7 @@ func TestNothingFollowsTheCloseFrame(t *testing.T) {
 		p.Write(hailtest.Frame{Fin: true, Opcode: hailtest.OpPing, Payload: []byte("late")}.Bytes())
 		synctest.Wait()
 		p.Resume()
-		p.WaitClose() // fails at a pong behind the close frame
+		p.WaitClose() // fails at a pong after the close frame
 	})
 }
 
@@ -126,7 +126,7 @@ func TestEarlyData(t *testing.T) {
 				want := kit.Noise(size)
 				p := hailtest.Dial(t, s, "/", append(slices.Clone(opts), hailtest.EarlyData(kit.Message(want)))...)
 				if got := p.Receive().String(); got != "welcome" {
-					t.Errorf("got %q first, want what OnConnect sends", got)
+					t.Errorf("got %q first, want the message that OnConnect sends", got)
 				}
 				if got := p.Receive(); !bytes.Equal(got.Data, want) {
 					t.Errorf("echo of %d bytes: got %d", size, len(got.Data))

@@ -28,7 +28,8 @@ import (
 // dial connects to a handler.
 type dial func(target string, opts ...hailtest.Option) *hailtest.Peer
 
-// dialers are ways to connect often. Over TCP all go to one server: each port is kept for a minute behind its last connection.
+// dialers are ways to connect often. Over TCP all connect to one server: the system keeps each port for a minute after its
+// last connection.
 var dialers = map[string]func(t *testing.T, h http.Handler) dial{
 	"memory": func(t *testing.T, h http.Handler) dial {
 		return func(target string, opts ...hailtest.Option) *hailtest.Peer {
@@ -53,7 +54,7 @@ type life struct {
 	connects, messages, closes atomic.Int32
 }
 
-// enter is called where a callback begins, what it returns where it ends.
+// enter is called when a callback begins. The function that it returns is called when the callback ends.
 func (l *life) enter(t *testing.T, callback string) func() {
 	if n := l.running.Add(1); n != 1 {
 		t.Errorf("%s runs beside another callback of its connection", callback)
@@ -180,7 +181,7 @@ func TestManyConnectionsEndInEveryWay(t *testing.T) {
 	}
 }
 
-// endInEveryWay opens n connections to one server, ends them, and holds what was told of it together.
+// endInEveryWay opens n connections to one server, ends them, and checks their callbacks and causes and the server's counters.
 func endInEveryWay(t *testing.T, n int, dialer func(*testing.T, http.Handler) dial) {
 	lives := make([]life, n)
 	infos := make([]hail.CloseInfo, n)
@@ -263,7 +264,7 @@ func endInEveryWay(t *testing.T, n int, dialer func(*testing.T, http.Handler) di
 			t.Errorf("%s: got cause %v, want one of %v; error %v", wayOf(i), infos[i].Cause, way.causes, infos[i].Err)
 		}
 	}
-	// Where others have the machine, callbacks may take longer than CloseTimeout.
+	// On a busy machine callbacks may last longer than CloseTimeout.
 	err := s.Close()
 	for limit := time.Now().Add(kit.Ample); err != nil && time.Now().Before(limit); err = s.Close() {
 	}
@@ -285,7 +286,7 @@ func endInEveryWay(t *testing.T, n int, dialer func(*testing.T, http.Handler) di
 	checkBooks(t, s, uint64(n), want)
 }
 
-// checkBooks holds the counters of a server without connections together.
+// checkBooks compares the counters of a server without connections.
 func checkBooks(t *testing.T, s *hail.Server, accepted uint64, closed map[hail.Cause]uint64) {
 	t.Helper()
 	st := s.Stats()

@@ -63,7 +63,7 @@ func TestClose(t *testing.T) {
 					t.Errorf("Send after Close: got %v, want ErrConnClosed", err)
 				}
 				if got := p.Receive().String(); got != "queued first" {
-					t.Errorf("got %q, want what was queued before Close", got)
+					t.Errorf("got %q, want the messages that were queued before Close", got)
 				}
 				if got := p.WaitClose(); got.Code != tc.sent || got.Reason != tc.sentReason {
 					t.Errorf("close frame: got %v, want %d %q", got, tc.sent, tc.sentReason)
@@ -131,8 +131,8 @@ func TestPeerThatEndsItsSendingDirection(t *testing.T) {
 	})
 }
 
-// TestNothingFollowsACallbacksError has a callback return the error of Send to a peer whose connection takes nothing more but
-// has messages yet.
+// TestNothingFollowsACallbacksError has a callback return the error of Send. The peer's connection accepts nothing more, but
+// the peer has sent more messages.
 func TestNothingFollowsACallbacksError(t *testing.T) {
 	t.Parallel()
 	for _, callback := range []string{"OnConnect", "OnMessage"} {
@@ -226,7 +226,7 @@ func TestNothingFollowsAnEndThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// TestShutdownEndsWhatCannotBeWritten begins when, or before, a callback has returned the error of Send.
+// TestShutdownEndsWhatCannotBeWritten calls Shutdown before or after a callback returns the error of Send.
 func TestShutdownEndsWhatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	for _, before := range []bool{false, true} {
@@ -263,7 +263,7 @@ func TestShutdownEndsWhatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime has nearly always a callback run.
+// In TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime a callback runs nearly all the time.
 func TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {

@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// What callbacks return, and whom it is told.
+// The errors that callbacks return, and the ways in which they are reported.
 
 import (
 	"bytes"
@@ -162,7 +162,7 @@ func TestOnErrorMaySendBeforeTheClose(t *testing.T) {
 	p := hailtest.Dial(t, s, "/")
 	p.Send(hail.Text("hello"))
 	if got := p.Receive().String(); got != "sorry" {
-		t.Errorf("got %q, want what OnError sent", got)
+		t.Errorf("got %q, want the message that OnError sent", got)
 	}
 	if got := p.WaitClose(); got.Code != hail.StatusInternalError {
 		t.Errorf("close frame: got %v, want 1011", got)

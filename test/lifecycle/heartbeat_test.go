@@ -147,7 +147,7 @@ func TestPingsGoOn(t *testing.T) {
 	})
 }
 
-// TestPingTimeoutLeavesASlowPeerAlone has a peer read for longer than PongTimeout what was sent ahead of the ping.
+// TestPingTimeoutLeavesASlowPeerAlone has a peer that needs longer than PongTimeout to read the data ahead of the ping.
 func TestPingTimeoutLeavesASlowPeerAlone(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
@@ -169,7 +169,7 @@ func TestPingTimeoutLeavesASlowPeerAlone(t *testing.T) {
 func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 	kit.Long(t)
 	t.Parallel()
-	for _, name := range []string{"tcp", "tls"} { // of the others the system does not tell what the peer has taken
+	for _, name := range []string{"tcp", "tls"} { // for the others the system does not say how much the peer has accepted
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, e := kit.Observed(hail.Handler{})
@@ -185,7 +185,7 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 			defer tick.Stop()
 			for range 250 {
 				<-tick.C
-				if err := c.Send(hail.Binary(kit.Noise(1_200))); err != nil { // 60 KB a second: the system takes it all
+				if err := c.Send(hail.Binary(kit.Noise(1_200))); err != nil { // 60 KB a second: the system accepts it all
 					t.Fatalf("Send: %v; closed: %+v", err, kit.Await(t, "OnClose", e.Closed, kit.Ample))
 				}
 			}
@@ -196,7 +196,7 @@ func TestPingTimeoutLeavesAPeerAloneThatIsSentMoreThanItTakes(t *testing.T) {
 	}
 }
 
-// wordyConn stands for a transport that writes more than it is given, as TLS does for each record, from when it is on.
+// wordyConn stands for a transport that writes more than it is given, as TLS does for each record. It does so once on is true.
 type wordyConn struct {
 	net.Conn
 	on *atomic.Bool
@@ -212,8 +212,8 @@ func (c wordyConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestPingTimeoutLeavesASlowPeerAloneWhoseSystemHoldsMoreThanWasWritten has that be so until the peer has taken most of it, which takes
-// longer than PongTimeout.
+// In TestPingTimeoutLeavesASlowPeerAloneWhoseSystemHoldsMoreThanWasWritten that is so until the peer has accepted most of it,
+// which lasts longer than PongTimeout.
 func TestPingTimeoutLeavesASlowPeerAloneWhoseSystemHoldsMoreThanWasWritten(t *testing.T) {
 	kit.Long(t)
 	t.Parallel()

@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// What is promised of a connection's life: order, one OnClose, contained errors, contexts.
+// The promises of a connection's life: order, one OnClose, contained errors, contexts.
 
 import (
 	"bytes"

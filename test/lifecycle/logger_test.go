@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// The log: who gets what at which level, and what is never in it.
+// The log: the level of each line, and the data that is never in it.
 
 import (
 	"bytes"
@@ -63,13 +63,13 @@ func TestLoggerAboveDebugIsQuiet(t *testing.T) {
 	}
 }
 
-// TestLoggerLevels ends connections in each way, and looks at what that is to the log.
+// TestLoggerLevels ends connections in each way, and checks the level at which that is logged.
 func TestLoggerLevels(t *testing.T) {
 	t.Parallel()
 	const query, content, reason = "SECRET-QUERY", "SECRET-CONTENT", "ordinary"
 	for name, tc := range map[string]struct {
 		act     func(t *testing.T, p *hailtest.Peer, c *hail.Conn)
-		isError string // a word of the error; "" for what is expected
+		isError string // a word of the error; "" for an end that is no error
 	}{
 		"closed by the peer":    {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) { p.Close(hail.StatusNormalClosure, reason) }, ""},
 		"a page that was left":  {func(_ *testing.T, p *hailtest.Peer, _ *hail.Conn) { p.Close(hail.StatusGoingAway, "") }, ""},

@@ -27,7 +27,7 @@ func TestPanicsInOnCloseAndOnErrorAreContained(t *testing.T) {
 		OnClose: func(*hail.Conn, hail.CloseInfo) { panic("in OnClose") },
 		OnError: func(_ *hail.Conn, err error) { reported <- err; panic("in OnError") },
 	}, Options: hail.Options{Logger: kit.Quiet}}
-	for range 2 { // the second shows that the server lives
+	for range 2 { // the second shows that the server still works
 		p := hailtest.Dial(t, s, "/")
 		p.Receive()
 		p.Close(hail.StatusNormalClosure, "")

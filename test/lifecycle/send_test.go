@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// What is sent, and who owns its bytes.
+// Messages that are sent, and the owner of their bytes.
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ func TestSendRefusesWhatCannotBeSent(t *testing.T) {
 	}
 	for range 4 {
 		if err := <-errs; err == nil || errors.Is(err, hail.ErrConnClosed) {
-			t.Errorf("got %v, want what is wrong with the message", err)
+			t.Errorf("got %v, want an error about the message", err)
 		}
 	}
 }
@@ -49,7 +49,7 @@ func TestSendCopies(t *testing.T) {
 	}}}
 	p := hailtest.Dial(t, s, "/")
 	if got := p.Receive().String(); got != "original" {
-		t.Errorf("got %q, want what was sent", got)
+		t.Errorf("got %q, want the sent bytes", got)
 	}
 }
 

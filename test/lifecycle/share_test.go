@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// What a connection that always has something to do leaves to the others.
+// The time that a busy connection leaves to the others.
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"example.com/hail/hailtest"
 )
 
-// TestAFloodLeavesTheProcessorToOthers counts how often another goroutine runs while the server reads what is there of a flood, on
-// one processor. It is not parallel.
+// TestAFloodLeavesTheProcessorToOthers counts how often another goroutine runs while the server reads a flood that has arrived,
+// on one processor. It is not parallel.
 func TestAFloodLeavesTheProcessorToOthers(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	const (

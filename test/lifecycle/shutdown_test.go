@@ -209,7 +209,7 @@ func TestCloseCutsAtOnce(t *testing.T) {
 	})
 }
 
-// TestShutdownSpreads holds the pace of the closes against what is promised.
+// TestShutdownSpreads compares the pace of the closes with the promised one.
 func TestShutdownSpreads(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -264,7 +264,7 @@ func TestShutdownSpreads(t *testing.T) {
 	}
 }
 
-// slowHijack is a ResponseWriter that takes its time to give its connection away.
+// slowHijack is a ResponseWriter that gives its connection away late.
 type slowHijack struct{ http.ResponseWriter }
 
 func (w slowHijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {

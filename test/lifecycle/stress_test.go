@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// Many connections and many goroutines at once: what is promised of one has to hold for all.
+// Many connections and many goroutines at once: the promises of one have to hold for all.
 
 import (
 	"context"
@@ -63,7 +63,7 @@ func TestManyGoroutinesSendBesideEchoes(t *testing.T) {
 	})
 }
 
-// TestManyBlockedCallbacksLearnOfTheirPeersEnd has the contexts of callbacks end that nobody reads for.
+// TestManyBlockedCallbacksLearnOfTheirPeersEnd checks that a blocked callback's context ends although nothing reads from the peer.
 func TestManyBlockedCallbacksLearnOfTheirPeersEnd(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -97,7 +97,7 @@ func TestManyBlockedCallbacksLearnOfTheirPeersEnd(t *testing.T) {
 			p.CloseWrite()
 		case 1:
 			p.Reset()
-		case 2: // behind bytes that nobody reads
+		case 2: // after bytes that nothing reads
 			p.Write(kit.Message([]byte("unread"))[:7])
 			p.CloseWrite()
 		case 3:
@@ -117,7 +117,7 @@ func TestManyBlockedCallbacksLearnOfTheirPeersEnd(t *testing.T) {
 	checkBooks(t, s, uint64(n), map[hail.Cause]uint64{hail.CausePeerGone: uint64(n)})
 }
 
-// TestEndedConnectionsAreForgotten has the server keep nothing of them.
+// TestEndedConnectionsAreForgotten checks that the server keeps nothing of them.
 func TestEndedConnectionsAreForgotten(t *testing.T) {
 	t.Parallel()
 	kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {

@@ -1,6 +1,6 @@
 package lifecycle_test
 
-// Goroutines over TCP: none for what is idle, one for each callback that runs, and nobody waits for another's.
+// Goroutines over TCP: none for an idle connection, one for each callback that runs, and no connection waits for another's callback.
 
 import (
 	"runtime"
@@ -16,7 +16,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// goroutines counts those that serve connections.
+// goroutines returns the number of goroutines that serve connections.
 func goroutines() int {
 	buf := make([]byte, 1<<20)
 	for {
@@ -48,7 +48,7 @@ func TestIdleConnectionsHoldNoGoroutine(t *testing.T) {
 	addr := kit.Listen(t, s)
 	before := runtime.NumGoroutine()
 	conns := kit.Callers(t, addr, 500)
-	const own = 5 // the poller, the sweep, and what the runtime may start
+	const own = 5 // the poller, the sweep, and goroutines that the runtime may start
 	checkGoroutines(t, "before any message", runtime.NumGoroutine, before+own)
 	for i, c := range conns {
 		c.Exchange(t, strconv.Itoa(i))
@@ -89,7 +89,7 @@ func TestBlockedCallbacksDelayNobody(t *testing.T) {
 					c.Exchange(t, strconv.Itoa(i))
 				}
 			}
-			others = append(others, kit.Callers(t, addr, 5)...) // and who comes now
+			others = append(others, kit.Callers(t, addr, 5)...) // and connections that begin now
 			for _, c := range others {
 				c.Exchange(t, "hello")
 			}
@@ -113,8 +113,8 @@ func TestBlockedCallbacksDelayNobody(t *testing.T) {
 // TestFloodDelaysNobody has peers send without a pause, more than there are processors.
 func TestFloodDelaysNobody(t *testing.T) {
 	t.Parallel()
-	// A callback of the flood has the other peer write, and what lies between that and its message is counted in messages
-	// of the flood: the test's goroutines and the time are not the server's alone.
+	// A callback of the flood makes the other peer write. The wait until its message is served is counted in messages of the
+	// flood: the test's goroutines share the processors and the time with the server.
 	const times = 51
 	var flood, wrote, served atomic.Int64
 	var idle atomic.Bool
