@@ -23,7 +23,7 @@ type tape struct {
 	in      []byte
 	out     []byte
 	got     []link.Message
-	err     error // what ended it
+	err     error // the error that ended it
 }
 
 func newTape(change func(*link.Config)) *tape {
@@ -202,7 +202,7 @@ func TestIllegalFrames(t *testing.T) {
 	}
 }
 
-// TestTextInParts has text end as soon as it cannot be valid.
+// TestTextInParts checks that the link refuses text as soon as it cannot be valid.
 func TestTextInParts(t *testing.T) {
 	t.Parallel()
 	whole := masked(wire.Fin|wire.Text, []byte("a\xffand much more"))
@@ -217,7 +217,7 @@ func TestTextInParts(t *testing.T) {
 		if !errors.As(p.err, &v) || v.Code != 1007 || v.Lost {
 			t.Errorf("%s: got %v, want a violation with 1007", name, p.err)
 		}
-		// The frame's rest is skipped, whatever it looks like.
+		// The frame's rest is skipped, even if it looks like frames.
 		if name == "a frame in parts" {
 			p.in = append(whole[8:], masked(wire.Fin|wire.Close, []byte{3, 0xe8})...)
 			var peer *link.PeerClose
@@ -228,7 +228,7 @@ func TestTextInParts(t *testing.T) {
 	}
 }
 
-// TestDiscardAmidAMessage drops a message of which a part has come, and all up to the peer's close frame.
+// TestDiscardAmidAMessage drops a message of which a part has come, and everything up to the peer's close frame.
 func TestDiscardAmidAMessage(t *testing.T) {
 	t.Parallel()
 	closing := masked(wire.Fin|wire.Close, []byte{3, 0xe9})
@@ -250,7 +250,7 @@ func TestDiscardAmidAMessage(t *testing.T) {
 	}
 }
 
-// TestEmptyFragments take no memory, however many come.
+// TestEmptyFragments checks that empty fragments cost no memory, however many come.
 func TestEmptyFragments(t *testing.T) {
 	p := newTape(nil)
 	p.play(masked(wire.Binary, []byte("a")))
@@ -267,7 +267,7 @@ func TestEmptyFragments(t *testing.T) {
 	}
 }
 
-// TestLimitOfParts holds the message against the limit by its headers.
+// TestLimitOfParts checks that a message in parts is refused by its headers if it exceeds the limit.
 func TestLimitOfParts(t *testing.T) {
 	t.Parallel()
 	const limit = 1000
@@ -294,7 +294,7 @@ func TestLimitOfParts(t *testing.T) {
 	}
 }
 
-// TestBrokenDeflate refuses what does not inflate, in one piece and in two.
+// TestBrokenDeflate sends data that does not inflate, in one piece and in two.
 func TestBrokenDeflate(t *testing.T) {
 	t.Parallel()
 	whole := wire.AppendDeflated(nil, bytes.Repeat([]byte("deflate "), 100))

@@ -42,7 +42,7 @@ func inBatch(t *testing.T, message func(*owner, link.Message), test func(*testin
 
 func echo(o *owner, m link.Message) { o.Send(first(m), m.Data, true) }
 
-// slowEcho is a callback that takes 10 ms.
+// slowEcho is a callback that lasts 10 ms.
 func slowEcho(o *owner, m link.Message) {
 	echo(o, m)
 	time.Sleep(10 * time.Millisecond)
@@ -188,7 +188,7 @@ func TestBatchBeyondTheQueue(t *testing.T) {
 			cfg := usual()
 			cfg.SendQueue = 100
 			errs := make(chan error, 40)
-			// TCP accepts at once what is held; memory has to be waited for.
+			// TCP accepts held replies at once; Send has to wait for memory.
 			wait := name == "memory"
 			_, f := connect(t, server, peer, cfg, link.Negotiation{}, func(o *owner, m link.Message) {
 				errs <- o.Send(first(m), bytes.Repeat(m.Data, 40), wait)

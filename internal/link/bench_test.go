@@ -1,6 +1,6 @@
 package link_test
 
-// What a message costs on its way through a link, over a pair of sockets.
+// The cost of a message on its way through a link, over a pair of sockets.
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 // sizes are of messages: the last one does not fit into a read buffer.
 var sizes = []int{128, 4 << 10, 128 << 10}
 
-// drain reads all that comes, until the connection ends; what is returned is closed then.
+// drain reads until the connection ends. It closes done then.
 func drain(nc net.Conn) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() {

@@ -13,7 +13,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// TestControlBetweenSources pings after each number of bytes of own and published frames that take turns.
+// TestControlBetweenSources pings after each number of bytes of own and published frames that alternate.
 func TestControlBetweenSources(t *testing.T) {
 	t.Parallel()
 	script := []string{"own 1", "pub 1", "pub 2", "own 2", "own 3", "pub 3", "own 4", "pub 4"}
@@ -50,18 +50,18 @@ func TestControlBetweenSources(t *testing.T) {
 				if got := texts(all); !slices.Equal(got, script) {
 					t.Fatalf("got %q, want %q", got, script)
 				}
-				// The write that was on its way took one byte more.
+				// The write that was on its way wrote one byte more.
 				want, _ := slices.BinarySearch(ends, k+1)
 				at := slices.Index(all, got{wire.Fin | wire.Ping, ""})
 				if at != want+1 || all[at+1] != all[at] {
-					t.Errorf("the pings come behind %d frames, want them behind %d: %v", at, want+1, all)
+					t.Errorf("the pings come after %d frames, want them after %d: %v", at, want+1, all)
 				}
 			})
 		})
 	}
 }
 
-// TestControlAroundTheFirstSource has a pong on its way when the link begins to listen, one behind it, and a longer one after
+// TestControlAroundTheFirstSource has a pong on its way when the link begins to listen, one after it, and a longer one after
 // each number of bytes.
 func TestControlAroundTheFirstSource(t *testing.T) {
 	t.Parallel()
@@ -100,8 +100,8 @@ func TestControlAroundTheFirstSource(t *testing.T) {
 	}
 }
 
-// TestPingsDoNotStarveSources has a ping arrive during each write: between the pongs what is published goes on, and what is
-// queued behind it.
+// TestPingsDoNotStarveSources has a ping arrive during each write. Published frames go out between the pongs, and so do the
+// frames that are queued after them.
 func TestPingsDoNotStarveSources(t *testing.T) {
 	t.Parallel()
 	for _, own := range []bool{false, true} {
@@ -133,14 +133,14 @@ func TestPingsDoNotStarveSources(t *testing.T) {
 				}
 				last := newGot(wire.Header{First: wire.Fin | wire.Text}, []byte(want[len(want)-1]))
 				if at := slices.Index(all, last); at > 3*len(want) {
-					t.Errorf("%v comes behind %d frames of %d rounds of pings, want it behind %d at the most", last, at, rounds, 3*len(want))
+					t.Errorf("%v comes after %d frames of %d rounds of pings, want it after %d at the most", last, at, rounds, 3*len(want))
 				}
 			})
 		})
 	}
 }
 
-// TestPingsTakeNoMemory has a ping arrive during each write, of frames that take turns with published ones.
+// TestPingsTakeNoMemory has a ping arrive during each write. Own and published frames alternate.
 func TestPingsTakeNoMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,6 @@
 package link_test
 
-// What links listen to in tests, and connections of which a test says how much each write takes.
+// The topics that links listen to in tests, and connections on which a test grants each write its bytes.
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// board is what messages are published to: topics whose messages share one order.
+// board is a set of topics whose messages share one order.
 type board struct {
 	order  atomic.Uint64
 	most   int // frames that a Peek returns at the most
@@ -27,7 +27,7 @@ type board struct {
 type topic struct {
 	name  string
 	posts []post
-	first int // those below are not kept any more
+	first int // the first post that is still kept
 }
 
 type post struct {
@@ -39,7 +39,7 @@ func newBoard() *board {
 	return &board{most: 3, topics: make(map[string]*topic), joined: make(map[place]*feed)}
 }
 
-// config is usual, with the board's order.
+// config returns the usual Config with the board's order.
 func (b *board) config() link.Config {
 	cfg := usual()
 	cfg.Order = b.order.Load
@@ -61,7 +61,7 @@ func (b *board) topicLocked(name string) *topic {
 	return b.topics[name]
 }
 
-// forget drops all that a topic has.
+// forget drops all messages of a topic.
 func (b *board) forget(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -82,7 +82,7 @@ type feed struct {
 
 var errBehind = errors.New("behind")
 
-// open returns a feed that begins so many messages before what is published next.
+// open returns a feed that begins back messages before the next one to be published.
 func (b *board) open(name string, back int) *feed {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,7 +95,7 @@ func (b *board) join(o *owner, name string, back int) (f *feed, err error) {
 	return b.joinWith(o.Conn, name, back, func(*feed) {})
 }
 
-// joinWith does so, and calls opened with the feed before anything of it is written.
+// joinWith does as join does, and calls opened with the feed before any of its messages is written.
 func (b *board) joinWith(c *link.Conn, name string, back int, opened func(*feed)) (f *feed, err error) {
 	err = c.Listen(func() (link.Source, error) {
 		if b.on(c, name) != nil {
@@ -153,7 +153,7 @@ func (f *feed) Peek(upto uint64) (p []byte, err error) {
 	}
 	for i := f.next; i < min(f.limit(), f.next+f.b.most) && f.t.posts[i].seq <= upto; i++ {
 		if p == nil {
-			p = slices.Clip(f.t.posts[i].frame) // as a log gives its own memory
+			p = slices.Clip(f.t.posts[i].frame) // a log hands out its own memory
 		} else {
 			p = append(p, f.t.posts[i].frame...)
 		}
@@ -200,7 +200,7 @@ func (f *feed) Drained() bool {
 	return f.gone
 }
 
-// steps is a net.Conn of which each write takes as many bytes as it is granted, and waits for that.
+// steps is a net.Conn whose every write waits for a grant, and writes as many bytes as it is granted.
 type steps struct {
 	net.Conn
 	grants chan int
@@ -232,7 +232,7 @@ func stepwise(t *testing.T, cfg link.Config) (*owner, *far, *steps) {
 	return o, f, st
 }
 
-// grant lets n bytes be written, some in a write, and reports whether anybody wanted to.
+// grant lets n bytes be written, at most some in a write. It reports false if no write waits for the rest.
 func (s *steps) grant(n, some int) bool {
 	for n > 0 {
 		synctest.Wait()
@@ -251,7 +251,7 @@ func (s *steps) grant(n, some int) bool {
 	return true
 }
 
-// finish lets all be written, some bytes at a time.
+// finish lets everything be written, some bytes at a time.
 func (s *steps) finish(some int) {
 	for s.grant(some, some) {
 	}

@@ -1,6 +1,6 @@
 package link_test
 
-// The close frame: what goes before it, and what comes after.
+// The close frame, and the frames before and after it.
 
 import (
 	"io"
@@ -97,7 +97,7 @@ func TestPeerClosesFirst(t *testing.T) {
 	})
 }
 
-// TestWhoClosesFirst has the peer's close frame read while something of ours waits to be written.
+// TestWhoClosesFirst has the link read the peer's close frame while something of ours waits to be written.
 func TestWhoClosesFirst(t *testing.T) {
 	t.Parallel()
 	own := func(o *owner) { o.Send(wire.Fin|wire.Binary, numbered(0, 0, 100), false) }

@@ -40,7 +40,7 @@ func upgradeRequest() *http.Request {
 	return r
 }
 
-// usual is a Config that stands in nobody's way.
+// usual returns a Config whose limits and timeouts affect no test.
 func usual() link.Config {
 	return link.Config{ReadLimit: -1, SendQueue: -1, SendWait: -1, Now: since(time.Now())}
 }

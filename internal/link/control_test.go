@@ -196,7 +196,7 @@ func TestPingFlood(t *testing.T) {
 					t.Errorf("%d bytes were read, want all %d", got, sent)
 				}
 				o.Close(link.CloseFrame{Code: 1000})
-				// The pipe, what is being written, and the queue.
+				// The pipe, the bytes that are being written, and the queue.
 				checkPongs(t, f.until(), pipe+2*(4<<10+127))
 				<-o.done
 			})
@@ -261,7 +261,7 @@ func TestPingsDoNotStarveData(t *testing.T) {
 	})
 }
 
-// TestPingsAmidFramesTakeNoMemory has a ping answered whenever a frame is written in part.
+// TestPingsAmidFramesTakeNoMemory has a ping answered each time that a frame is written in part.
 func TestPingsAmidFramesTakeNoMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,6 @@
 package link
 
-// What tests see of a link's inside.
+// The parts of a link's inside that tests see.
 
 import (
 	"fmt"
@@ -13,14 +13,14 @@ func NewConn(cfg *Config, sock poll.Socket, owner Owner, traffic *Traffic, compr
 	return &Conn{cfg: cfg, sock: sock, owner: owner, traffic: traffic, deflates: compressed}
 }
 
-// Writing returns how many bytes are held for being written, those that have been among them.
+// Writing returns the size of the write under way, including the bytes of it that are already written.
 func (c *Conn) Writing() int {
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	return c.out.w.len()
 }
 
-// HoldEnds is what the timer calls if a batch takes long.
+// HoldEnds does as the timer does when a batch lasts long.
 func (c *Conn) HoldEnds() { c.holdEnds() }
 
 // Locked reports whether somebody has the sending half locked.
@@ -32,8 +32,8 @@ func (c *Conn) Locked() bool {
 	return true
 }
 
-// Check returns what is wrong with the sending half. Nobody may be in a write, except one that waits for Writable,
-// which owed says.
+// Check returns an error if the sending half breaks an invariant. No goroutine may be in a write, except one that waits for
+// Writable, if owed.
 func (c *Conn) Check(owed bool) error {
 	o := &c.out
 	o.mu.Lock()
@@ -60,7 +60,7 @@ func (c *Conn) Check(owed bool) error {
 	return nil
 }
 
-// checkSources checks the order's invariant, and holds its numbers against the bytes that are there.
+// checkSources checks the order's invariant, and compares its numbers with the bytes that are there.
 func (o *out) checkSources() error {
 	d := &o.sources.order
 	if err := d.check(); err != nil {
@@ -91,7 +91,7 @@ func (o *out) checkSources() error {
 	return nil
 }
 
-// check returns how the order breaks its invariant.
+// check returns an error if the order breaks its invariant.
 func (d *order) check() error {
 	last := segment{0, d.free}
 	ok := d.written <= d.free && d.free <= d.queued && d.joined <= d.queued

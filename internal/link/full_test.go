@@ -1,6 +1,6 @@
 package link_test
 
-// Send to a peer that does not read: it waits for room in the queue, and says why there is none.
+// Send to a peer that does not read: it waits for room in the queue, and its error says why there is none.
 
 import (
 	"errors"
@@ -16,8 +16,8 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// limited is a Config with a queue of ten messages, for which Send waits three seconds. forever is one for which it
-// waits as long as it takes.
+// limited returns a Config with a queue of ten messages. Send waits three seconds for room in it. With forever's Config Send
+// waits without limit.
 func limited() link.Config {
 	cfg := usual()
 	cfg.SendQueue, cfg.SendWait = 10_000, 3*time.Second

@@ -1,7 +1,7 @@
 package link_test
 
-// The link against itself and against the engine alone: the same bytes, however they are split, have to give the same
-// messages, answers and end, and those that the engine gives.
+// The link against itself and against the engine alone. The same bytes have to give the same messages, answers and end,
+// however they are split, and those that the engine gives.
 
 import (
 	"bytes"
@@ -28,14 +28,14 @@ import (
 
 const fuzzLimit = 600
 
-// trace is what came of a stream of bytes.
+// trace is the result of a stream of bytes.
 type trace struct {
 	messages []string // "text ..." and "binary ..."
 	end      string   // the close code, or "lost"
-	answers  []byte   // what was written: pongs and the close frame, as bytes
+	answers  []byte   // the bytes of the pongs and the close frame that were written
 }
 
-// script is a net.Conn that reads what is given in the given pieces, and keeps what is written.
+// script is a net.Conn that reads the given pieces, and keeps the bytes that are written to it.
 type script struct {
 	pieces [][]byte
 	mu     sync.Mutex
@@ -104,7 +104,7 @@ func throughLink(t testing.TB, pieces [][]byte, cfg link.Config) (tr trace) {
 	return tr
 }
 
-// throughEngine gives the bytes to the engine as it comes, with nothing of ours between.
+// throughEngine gives the bytes to the unchanged engine, with nothing of ours between.
 func throughEngine(t testing.TB, b []byte) trace {
 	t.Helper()
 	conn := &script{}
@@ -140,7 +140,7 @@ func throughEngine(t testing.TB, b []byte) trace {
 	}
 }
 
-// pieces splits b where the bytes of cuts say.
+// pieces splits b: each byte of cuts is the length of a piece.
 func pieces(b, cuts []byte) [][]byte {
 	var parts [][]byte
 	for _, cut := range cuts {
@@ -151,7 +151,8 @@ func pieces(b, cuts []byte) [][]byte {
 	return append(parts, bytes.Clone(b))
 }
 
-// frames makes frames of the fuzzer's bytes, most of them legal: three bytes say what, the next are payload.
+// frames makes frames of the fuzzer's bytes, most of them legal. Three bytes give a frame's kind, size and oddities; the next
+// are its payload.
 func frames(script []byte) []byte {
 	var out []byte
 	for len(script) >= 3 {
@@ -186,7 +187,7 @@ func frames(script []byte) []byte {
 // appendMasked appends a client's frame; odd chooses its oddities.
 func appendMasked(out []byte, first byte, payload []byte, odd byte) []byte {
 	head := wire.AppendHeader(nil, first, len(payload))
-	if odd&0x07 == 7 { // in more bytes than it takes
+	if odd&0x07 == 7 { // in more bytes than it needs
 		head = binary.BigEndian.AppendUint64([]byte{first, 127}, uint64(len(payload)))
 	}
 	if odd&0x07 == 6 { // unmasked
@@ -246,8 +247,8 @@ func FuzzHotPathAgainstEngine(f *testing.F) {
 	})
 }
 
-// engineTakes cuts frames before the first that the engine takes for what it is not: a length in more bytes than it
-// needs, and a compressed message that is broken or goes on behind a final block. Nor does the engine wait for the whole
+// engineTakes returns the frames before the first that the engine misreads. The engine misreads a length in more bytes than
+// it needs, and a compressed message that is broken or continues after a final block. It also does not wait for the whole
 // header of a length with its top bit set.
 func engineTakes(b []byte) []byte {
 	var message []byte // compressed, so far
@@ -289,8 +290,8 @@ func inflates(message []byte) bool {
 	return err == nil && r.Len() == 0
 }
 
-// checkEngine holds what we made of the bytes against what the engine makes of them by itself.
-// We refuse more: text that is not UTF-8, lengths over the limit before they are read, and
+// checkEngine compares the link's result with that of the engine alone.
+// The link refuses more: text that is not UTF-8, lengths over the limit before the payload is read, and
 // messages that break off.
 func checkEngine(t *testing.T, got, engine trace) {
 	t.Helper()
@@ -300,14 +301,14 @@ func checkEngine(t *testing.T, got, engine trace) {
 	if len(got.messages) < len(engine.messages) {
 		next := engine.messages[len(got.messages)]
 		if (got.end == "lost" || got.end == "1009" || got.end == "") && engine.end == "" && len(engine.messages) == len(got.messages)+1 {
-			return // to the engine a message that breaks off is one that ends
+			return // the engine treats a message that breaks off as complete
 		}
 		if got.end != "1007" || utf8.ValidString(next) {
 			t.Errorf("ended with %s before %q, which the engine delivers", got.end, next)
 		}
 		return
 	}
-	before := got.end == "1007" || got.end == "1009" && engine.end == "1002" // we look at the text, and at the length, first
+	before := got.end == "1007" || got.end == "1009" && engine.end == "1002" // the link checks the text, and the length, first
 	if engine.end != "" && got.end != engine.end && !before || got.end == "1002" && engine.end != "1002" {
 		t.Errorf("end: got %s, the engine alone %s", got.end, engine.end)
 	}

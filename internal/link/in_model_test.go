@@ -1,6 +1,6 @@
 package link_test
 
-// Random frames that arrive in random pieces, on connections that take turns within each other's callbacks.
+// Random frames that arrive in random pieces, on connections that also read within each other's callbacks.
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ var (
 	inFirst = flag.Uint64("infirst", 0, "the seed of the first")
 )
 
-// TestInOrder has three connections read what they find in a random script.
+// TestInOrder has three connections read the frames of a random script.
 func TestInOrder(t *testing.T) {
 	t.Parallel()
 	for part := range uint64(4) {
@@ -65,7 +65,7 @@ func readInOrder(t *testing.T, seed uint64) {
 // readSizes are payloads at which something changes: a header's length, a buffer, or how a frame is read.
 var readSizes = []int{2, 125, 1 << 10, 4 << 10, 16 << 10, 16<<10 + 64, 64 << 10, 64<<10 + 64, 256 << 10, 256<<10 + 64, 600 << 10}
 
-// reader is a connection of which the test plays the socket, and what it has to get from it.
+// reader is a connection whose socket the test plays, and the messages that the connection has to get.
 type reader struct {
 	pretender
 	cfg    *link.Config
@@ -74,7 +74,7 @@ type reader struct {
 	most   int // bytes that a read gives
 	want   [][]byte
 	pongs  [][]byte
-	code   int // that it ends with
+	code   int // the close code that it ends with
 	got    [][]byte
 	copies [][]byte // of got, as they were
 	inside bool
@@ -100,7 +100,7 @@ func newReader(t *testing.T, r *rand.Rand, seed uint64, cfg *link.Config) *reade
 	return m
 }
 
-// mostBytes is the size of the longest message, and of all others together: in small pieces, more takes long to read.
+// mostBytes returns the size of the longest message, and of all others together. More would be slow to read in small pieces.
 func (m *reader) mostBytes() int { return min(20_000*m.most, 700_000) }
 
 // letters returns n random letters.
@@ -109,7 +109,7 @@ func (m *reader) letters(n int) []byte {
 	return bytes.Clone(all[m.r.IntN(len(all)-n):][:n])
 }
 
-// letters is where random letters come from: to make them for each message would take most of the test's time.
+// letters returns a supply of random letters. Making new ones for each message would be most of the test's work.
 var letters = sync.OnceValue(func() []byte {
 	r := rand.New(rand.NewPCG(0, 4))
 	all := make([]byte, 2<<20)
@@ -119,7 +119,7 @@ var letters = sync.OnceValue(func() []byte {
 	return all
 })
 
-// message has the peer send one message, in any way there is, and returns its size.
+// message has the peer send one message, in any legal way, and returns its size.
 func (m *reader) message() int {
 	size := m.r.IntN(300)
 	if m.r.IntN(3) == 0 {
@@ -159,7 +159,7 @@ func (m *reader) message() int {
 		}
 		if i < parts-1 && m.r.IntN(30) == 0 {
 			if limit := m.cfg.ReadLimit; limit >= 0 && int64(len(data)) > limit {
-				continue // which of the two ends it is left open
+				continue // either of the two may end the connection
 			}
 			m.in = append(m.in, masked(wire.Fin|wire.Close, []byte{3, 0xe9})...)
 			m.code = 1001
@@ -205,7 +205,7 @@ func (m *reader) elsewhere() {
 	m.inside = false
 }
 
-// turn is what a worker does with the socket.
+// turn does as a worker does with the socket.
 func (m *reader) turn() {
 	if m.inside || m.over {
 		return
@@ -230,10 +230,10 @@ func (m *reader) receive(msg link.Message) {
 		m.t.Fatalf("seed %d: a message of %d bytes has changed during the callback", m.seed, len(as))
 	}
 	if m.cfg.Reuse {
-		clear(data) // it is the callback's
+		clear(data) // it belongs to the callback
 		data = as
 	} else {
-		clear(data[len(data):cap(data)]) // and so is what append would use
+		clear(data[len(data):cap(data)]) // so does the capacity that append would use
 	}
 	m.got, m.copies = append(m.got, data), append(m.copies, as)
 }
@@ -255,7 +255,7 @@ func (m *reader) compare() {
 		}
 	}
 	if len(pongs) > len(m.pongs) && m.code == 1009 {
-		pongs = pongs[:len(m.pongs)] // those within the message that is too big
+		pongs = pongs[:len(m.pongs)] // the others come within the message that is too big
 	}
 	if !slices.EqualFunc(pongs, m.pongs, bytes.Equal) {
 		m.t.Errorf("seed %d: %d pongs, want %d, or others", m.seed, len(pongs), len(m.pongs))

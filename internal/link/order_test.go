@@ -73,7 +73,7 @@ func (m *orderModel) join(t *testing.T, seed uint64) {
 	m.parts = append(m.parts, len(m.uptos))
 }
 
-// release lets bytes go that follow the same messages, up to where a source was added.
+// release lets bytes go that follow the same messages, up to the next place at which a source was added.
 func (m *orderModel) release(t *testing.T, seed uint64) {
 	want := uint64(math.MaxUint64)
 	more := m.free < len(m.uptos)
@@ -101,7 +101,7 @@ func (m *orderModel) parted() bool {
 	return false
 }
 
-// cut takes out some of the last bytes.
+// cut removes some of the last bytes.
 func (m *orderModel) cut() {
 	n := m.r.IntN(len(m.uptos) - m.written + 1)
 	m.o.Cut(n)

@@ -1,6 +1,6 @@
 package link_test
 
-// What happens in the scripts of TestOutInOrder.
+// The events in the scripts of TestOutInOrder.
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// step does something from outside of any write, and looks whether all is well.
+// step does something from outside of any write, and checks the link.
 func (m *outModel) step() {
 	m.left = 10
 	switch m.r.IntN(8) {
@@ -24,7 +24,7 @@ func (m *outModel) step() {
 	case 2:
 		m.read()
 	case 3:
-		time.Sleep(time.Millisecond) // for what is held
+		time.Sleep(time.Millisecond) // until the wait of held replies ends
 		synctest.Wait()
 	case 4:
 		m.now += time.Duration(m.r.IntN(3)) * time.Second / 2
@@ -34,7 +34,7 @@ func (m *outModel) step() {
 	m.check()
 }
 
-// meanwhile is what happens during a write.
+// meanwhile does things that happen during a write.
 func (m *outModel) meanwhile() {
 	for range min(m.left, m.r.IntN(3)) {
 		m.left--
@@ -53,7 +53,7 @@ func (m *outModel) message(topic string) string {
 	return fmt.Sprintf("%s %d %s", topic, m.n, strings.Repeat("x", size))
 }
 
-// act does what any goroutine may do at any time.
+// act does something that any goroutine may do at any time.
 func (m *outModel) act() {
 	kind := m.r.IntN(40)
 	if m.kinds>>(kind%10)&1 == 0 {
@@ -107,7 +107,7 @@ func (m *outModel) send() {
 	text := m.message("")
 	m.want = append(m.want, text)
 	if m.bounded {
-		m.left = 0 // it may write before it queues, and what was queued meanwhile would come first
+		m.left = 0 // Send may write before it queues: messages that were queued meanwhile would come first
 	}
 	err := m.o.Send(wire.Fin|wire.Text, []byte(text), false)
 	if err != nil {
@@ -132,7 +132,7 @@ func (m *outModel) publish(topic string) {
 	}
 }
 
-// join listens to a topic, now and then with what it had before.
+// join listens to a topic, now and then with its earlier messages.
 func (m *outModel) join(topic string) {
 	back := m.r.IntN(3) * m.r.IntN(2)
 	f, err := m.b.joinWith(m.o.Conn, topic, back, func(f *feed) {
@@ -160,7 +160,7 @@ func (m *outModel) ping() {
 	m.arrive(wire.Fin|wire.Ping, text)
 }
 
-// rare ends the connection in one of the other ways, if it is one of them at all.
+// rare ends the connection in another way, if way is one of those here.
 func (m *outModel) rare(way int) {
 	switch way {
 	case 0:

@@ -1,7 +1,7 @@
 package link_test
 
-// Random scripts on a socket that accepts as much as it likes, with whatever may happen while a write is under way, against a
-// model that knows what the peer has to get. What happens is in out_acts_test.go.
+// Random scripts on a socket that accepts random amounts, with all events that may happen during a write, against a
+// model of the bytes that the peer has to get. The events are in out_acts_test.go.
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ var (
 	modelFirst = flag.Uint64("modelfirst", 0, "the seed of the first")
 )
 
-// TestOutInOrder does what it finds in a random script.
+// TestOutInOrder runs random scripts.
 func TestOutInOrder(t *testing.T) {
 	t.Parallel()
 	const parts = 8
@@ -44,7 +44,7 @@ func TestOutInOrder(t *testing.T) {
 	}
 }
 
-// outModel knows what the peer has to get.
+// outModel knows the messages that the peer has to get.
 type outModel struct {
 	t    *testing.T
 	seed uint64
@@ -61,7 +61,7 @@ type outModel struct {
 	sent   int      // pings of the connection's own
 	n      int      // messages and pings so far
 
-	left    int  // of what happens in the writes of a step: a writer goes on while others queue
+	left    int  // events left in the writes of a step: a writer continues while others queue
 	bounded bool // the queue
 	turning bool
 	broke   bool // the peer broke the protocol, as was meant
@@ -125,7 +125,7 @@ func (m *outModel) fallen() bool {
 	return slices.ContainsFunc(m.opened, func(f *feed) bool { return f.given })
 }
 
-// check looks whether all is well while nobody writes.
+// check checks the link while no goroutine writes.
 func (m *outModel) check() {
 	m.t.Helper()
 	if err := m.o.Check(m.p.owed); err != nil {
@@ -141,7 +141,7 @@ func (m *outModel) check() {
 	}
 }
 
-// read lets the link read what has arrived.
+// read lets the link read the bytes that have arrived.
 func (m *outModel) read() {
 	m.turning = true
 	for !m.p.closed && m.o.Ready() == poll.Again {
@@ -205,7 +205,7 @@ func (m *outModel) answer() {
 	}
 }
 
-// delivery is what the peer got.
+// delivery holds the frames that the peer got.
 type delivery struct {
 	texts  []string
 	pongs  []string
@@ -213,7 +213,7 @@ type delivery struct {
 	closes int
 }
 
-// compare holds what the peer got against what it had to get.
+// compare compares the messages that the peer got with those that it had to get.
 func (m *outModel) compare(whole bool) {
 	d := m.delivered(whole || m.o.life.State().Sent())
 	if whole && d.closes != 1 || d.closes != 0 && !whole && m.o.code() == 0 || d.pings > m.sent {
@@ -238,7 +238,7 @@ func (m *outModel) compare(whole bool) {
 	}
 }
 
-// delivered takes apart what was written: frames, of which only the last may be broken off, and only if not all had to be.
+// delivered parses the written bytes. They have to be frames. Only the last may break off, and only if not all.
 func (m *outModel) delivered(all bool) (d delivery) {
 	for b := m.p.out; len(b) > 0; {
 		h, n := wire.Parse(b)

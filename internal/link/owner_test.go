@@ -11,14 +11,14 @@ import (
 	"example.com/hail/internal/link"
 )
 
-// owner tells the machine of a connection what happens to its link, and does what the machine says.
+// owner tells the machine of a connection the events of its link, and obeys the machine.
 type owner struct {
 	*link.Conn
 	t       testing.TB
 	traffic link.Traffic
 	life    life.Machine
 
-	// What a test wants to know of. Set before the link starts; nil: nothing.
+	// Callbacks of a test, set before the link starts. A nil one is not called.
 	message func(link.Message)
 	broke   func(*link.Violation)
 	closed  func(*link.PeerClose)
@@ -27,9 +27,9 @@ type owner struct {
 	ended bool          // the transport's error was told; owned by Turn
 	done  chan struct{} // closed by Done
 
-	// Guarded by mu, in whose hold life changes too.
+	// Guarded by mu. life also changes only under mu.
 	mu   sync.Mutex
-	end  *link.CloseFrame // of what decided why the connection ends; a code of 0 stands for none
+	end  *link.CloseFrame // the close frame of the event that decided why the connection ends; a code of 0 stands for none
 	told string           // which of CloseWritten and WriteFailed was called
 	over bool             // Done was called
 }
@@ -76,7 +76,7 @@ func (o *owner) Close(f link.CloseFrame) bool { return o.apply(life.Close, f).Ha
 // Cut ends the connection at once.
 func (o *owner) Cut() { o.apply(life.CutOff, link.CloseFrame{}) }
 
-// violate ends the connection for what the peer did.
+// violate ends the connection for a violation.
 func (o *owner) violate(e life.Event, f link.CloseFrame) {
 	if o.apply(e, f).Has(life.Report) {
 		o.leave()
@@ -100,7 +100,7 @@ func (o *owner) code() int {
 	return o.end.Code
 }
 
-// Turn handles what has arrived.
+// Turn handles the bytes that have arrived.
 func (o *owner) Turn() bool {
 	for {
 		var m link.Message
@@ -164,7 +164,7 @@ func (o *owner) broken(v *link.Violation) {
 
 func (o *owner) Hangup(error) {}
 
-// Slow ends a connection that has fallen behind on what is published.
+// Slow ends a connection that is behind on published messages.
 func (o *owner) Slow(err error) {
 	if o.slow != nil {
 		o.slow(err)
@@ -177,7 +177,7 @@ func (o *owner) WriteFailed()  { o.tell("WriteFailed", life.WriteFailed) }
 
 // tell is told how the writing has ended: once, before Done, and with the sending half free.
 func (o *owner) tell(what string, e life.Event) {
-	o.Undelivered() // never returns if the caller has locked the sending half
+	o.Undelivered() // hangs if the caller has locked the sending half
 	o.mu.Lock()
 	if o.told != "" || o.over {
 		o.t.Errorf("%s is called after %q, and after Done: %v; want one of them, once, before Done", what, o.told, o.over)

@@ -77,7 +77,7 @@ func (g got) String() string {
 
 func (g got) control() bool { return wire.Header{First: g.first}.Control() }
 
-// parse takes a stream of whole frames apart.
+// parse splits a stream of whole frames.
 func parse(t testing.TB, b []byte) (all []got) {
 	t.Helper()
 	for at := 0; at < len(b); {
@@ -112,7 +112,7 @@ func inflated(t testing.TB, data string) string {
 	return string(b)
 }
 
-// numbered is a message that says who sent it, and whose every byte can be checked.
+// numbered returns a message that names its sender. Every byte of it can be checked.
 func numbered(sender, seq, size int) []byte {
 	p := make([]byte, 8+size)
 	binary.BigEndian.PutUint32(p, uint32(sender))
@@ -123,7 +123,7 @@ func numbered(sender, seq, size int) []byte {
 	return p
 }
 
-// checkNumbered compares with what numbered has made, and returns who sent which.
+// checkNumbered checks that numbered made data, and returns its sender and its number.
 func checkNumbered(t testing.TB, data string) (sender, seq int) {
 	t.Helper()
 	if len(data) < 8 {

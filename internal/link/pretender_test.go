@@ -1,6 +1,6 @@
 package link_test
 
-// A socket whose other side a test plays: the kernel, the poller and the peer.
+// A socket whose kernel, poller and peer a test plays.
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ type pretender struct {
 	seed uint64
 	r    *rand.Rand
 	c    *link.Conn
-	act  func() // does what happens during a write
+	act  func() // the events during a write
 
 	stream bool
 	room   int    // bytes that a write may accept
@@ -77,7 +77,7 @@ func (p *pretender) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// writeSome is what a stream's Writable writes with. In place of what would wait it accepts a few bytes.
+// writeSome is the write of a stream's Writable. A real one would wait; this one accepts a few bytes.
 func (p *pretender) writeSome(b []byte) (int, error) {
 	p.syscall("writes")
 	return p.take(b, 1+p.r.IntN(60))
@@ -88,7 +88,7 @@ func (p *pretender) take(b []byte, most int) (int, error) {
 	if p.busy {
 		p.t.Fatalf("seed %d: two write at once", p.seed)
 	}
-	near := b[:min(len(b), most+1<<10)] // all of a long batch for each few bytes would take most of the test's time
+	near := b[:min(len(b), most+1<<10)] // copying a long batch for each few bytes would be most of the test's work
 	before := bytes.Clone(near)
 	p.busy = true
 	p.act()

@@ -63,7 +63,7 @@ func sendMany(t *testing.T, o *owner) {
 	o.Close(link.CloseFrame{Code: 1000, Reason: "all"})
 }
 
-// checkMany checks what sendMany has sent, and returns how many messages were compressed.
+// checkMany checks the messages of sendMany, and returns how many were compressed.
 func checkMany(t *testing.T, all []got) (compressed int) {
 	t.Helper()
 	var next [senders]int

@@ -1,6 +1,6 @@
 package link_test
 
-// Random scripts of own and published messages, against a model that knows what the peer has to get.
+// Random scripts of own and published messages, against a model of the messages that the peer has to get.
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// TestSourcesInOrder does what it finds in a random script, with writes of random sizes.
+// TestSourcesInOrder runs random scripts, with writes of random sizes.
 func TestSourcesInOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -23,7 +23,7 @@ func TestSourcesInOrder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 1))
 				m := newSourcesModel(t, r)
-				if seed%2 == 0 { // what the first to listen finds being written
+				if seed%2 == 0 { // the pong is being written when the link first listens
 					pinged(m.f, r.IntN(10))
 					m.join("a")
 				}
@@ -36,7 +36,7 @@ func TestSourcesInOrder(t *testing.T) {
 	}
 }
 
-// sourcesModel knows what the peer has to get.
+// sourcesModel knows the messages that the peer has to get.
 type sourcesModel struct {
 	t      *testing.T
 	r      *rand.Rand
@@ -107,7 +107,7 @@ func (m *sourcesModel) step() {
 	}
 }
 
-// join listens to a topic, now and then with what it had before.
+// join listens to a topic, now and then with its earlier messages.
 func (m *sourcesModel) join(topic string) {
 	back := 0
 	if m.r.IntN(2) == 0 {
@@ -144,7 +144,7 @@ func (m *sourcesModel) end() {
 			m.b.forget(topic)
 			m.o.Wake(f)
 		}
-		fallthrough // where it had all
+		fallthrough // if it had all messages, it is still open
 	case 3:
 		m.o.Close(link.CloseFrame{Code: 1013, DropSources: true})
 		m.st.finish(1 + m.r.IntN(200))
@@ -165,19 +165,19 @@ func (m *sourcesModel) end() {
 	}
 }
 
-// merged leaves own messages and those of a topic.
+// merged returns own messages and those of a topic.
 func merged(texts []string, topic string) []string {
 	return slices.DeleteFunc(slices.Clone(texts), func(text string) bool {
 		return !strings.HasPrefix(text, " ") && !strings.HasPrefix(text, topic)
 	})
 }
 
-// only leaves those that begin so.
+// only returns the texts that begin with with.
 func only(texts []string, with string) []string {
 	return slices.DeleteFunc(slices.Clone(texts), func(text string) bool { return !strings.HasPrefix(text, with) })
 }
 
-// differ shows where two lists begin to.
+// differ shows the place at which two lists begin to differ.
 func differ(got, want []string) string {
 	i := 0
 	for i < min(len(got), len(want)) && got[i] == want[i] {

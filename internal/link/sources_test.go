@@ -1,6 +1,6 @@
 package link_test
 
-// Published frames between a connection's own: their order wherever a write stops, and what is lost with an end.
+// Published frames between a connection's own: their order wherever a write stops, and the messages that an end loses.
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// TestBehindDuringAWrite has a connection fall behind after each number of bytes, while frames of the feed are being written.
+// TestBehindDuringAWrite makes the connection too slow after each number of bytes, while frames of the feed are being written.
 func TestBehindDuringAWrite(t *testing.T) {
 	t.Parallel()
 	script := []string{"1", "22", "333", "4444", "55555"}
@@ -70,7 +70,7 @@ func TestBehindDuringAWrite(t *testing.T) {
 	}
 }
 
-// TestBehindBetweenWrites has it noticed by whoever writes, whose next write then waits.
+// In TestBehindBetweenWrites the writer notices that the connection is too slow. The next write then waits.
 func TestBehindBetweenWrites(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -105,7 +105,7 @@ func prefix(short, long []string) bool {
 	return len(short) <= len(long) && slices.Equal(short, long[:len(short)])
 }
 
-// TestSourcesTakeTurns has a topic with a long backlog, and one with a message.
+// TestSourcesTakeTurns has a topic with a long backlog, and one with a single message.
 func TestSourcesTakeTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -126,12 +126,12 @@ func TestSourcesTakeTurns(t *testing.T) {
 		st.finish(100)
 		got := texts(f.until())
 		if at := slices.Index(got, "quiet"); len(got) != 22 || at < 0 || at > 1+2*b.most {
-			t.Errorf("the quiet topic's message comes as number %d of %d, want it behind a few", at, len(got))
+			t.Errorf("the quiet topic's message comes as number %d of %d, want it after a few", at, len(got))
 		}
 	})
 }
 
-// spied is a net.Conn that tells where what it is to write begins.
+// spied is a net.Conn that notes the address of the first byte of each write.
 type spied struct {
 	net.Conn
 	seen map[*byte]bool
@@ -142,7 +142,7 @@ func (s *spied) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// TestRestOfAFrame has a peer stop within a frame. What a slow peer lacks is the log's to keep, not the connection's.
+// TestRestOfAFrame has a peer stop within a frame. The log keeps the messages that a slow peer lacks, not the connection.
 func TestRestOfAFrame(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{100, 100 << 10} {

@@ -1,6 +1,6 @@
 package link_test
 
-// The owner is told how the writing has ended: once, by whoever writes, and before Done.
+// The owner is told how the writing has ended: once, by the goroutine that writes, and before Done.
 
 import (
 	"errors"
@@ -231,7 +231,7 @@ func TestCutWhileRepliesAreHeld(t *testing.T) {
 	})
 }
 
-// TestDoneWaitsForWhoTells stops the owner while it is told.
+// TestDoneWaitsForWhoTells stops the owner in the call that tells it.
 func TestDoneWaitsForWhoTells(t *testing.T) {
 	for want, result := range map[string]error{"CloseWritten": nil, "WriteFailed": errWrite} {
 		t.Run(want, func(t *testing.T) {

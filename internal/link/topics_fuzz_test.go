@@ -1,6 +1,6 @@
 package link_test
 
-// Connections and topics together, as bytes that stand for what is done to them, against a model that knows what each
+// Connections and topics together, driven by bytes that stand for operations, against a model of the messages that each
 // peer has to get.
 
 import (
@@ -17,9 +17,9 @@ import (
 	"example.com/hail/internal/wire"
 )
 
-// FuzzTopics does what it reads: subscribes, unsubscribes, publishes, sends, asks for history, lets some bytes be written and
-// ends connections. A peer takes nothing but what it is granted. The first byte is the configuration, then each
-// operation is two: what and to whom, and how.
+// FuzzTopics subscribes, unsubscribes, publishes, sends, asks for history, lets some bytes be written and
+// ends connections, as its input says. A peer accepts only the bytes that it is granted. The first byte is the configuration.
+// Then each operation is two bytes: the first is its kind and its peer, the second its variant.
 func FuzzTopics(f *testing.F) {
 	f.Add([]byte("\x00\x01\x00\x11\x00\x00\x00\x00\x10\x04\x20\x05\xff\x15\x05\x03\x00\x00\x21\x06\x00"))
 	f.Add([]byte("\x01\x01\x00\x00\x00\x00\x00\x00\x00\x05\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05\x02\x05\xff"))
@@ -45,7 +45,7 @@ func FuzzTopics(f *testing.F) {
 
 const topicsAge = time.Minute
 
-// topicsModel knows what was published, and who gets it.
+// topicsModel knows the messages that were published, and the peers that get them.
 type topicsModel struct {
 	t       *testing.T
 	cfg     fanout.Config
@@ -61,11 +61,11 @@ type posted struct {
 	seq    uint64
 	sender uint64
 	text   string
-	size   int // of what its log keeps, at the most
+	size   int // the bytes of it that its log keeps, at the most
 	at     time.Time
 }
 
-// topicsPeer is a connection, and what its peer has to get.
+// topicsPeer is a connection, and the messages that its peer has to get.
 type topicsPeer struct {
 	*owner
 	m       *topicsModel
@@ -77,7 +77,7 @@ type topicsPeer struct {
 	want    []string // own and published, in their order
 	mine    int      // messages of its own that were published while it was subscribed: they may count as missed
 	closing bool     // nothing more joins
-	whole   bool     // it was closed in order, and has fallen behind on nothing
+	whole   bool     // it was closed in order, and got all its messages
 	behind  []error
 }
 
@@ -110,15 +110,15 @@ func newTopicsModel(t *testing.T, flags byte) *topicsModel {
 	return m
 }
 
-// Wake is the hub's: see [fanout.Target].
+// Wake implements [fanout.Target].
 func (p *topicsPeer) Wake(c *fanout.Cursor) { p.Conn.Wake(c) }
 
-// fallsBehind is told that the peer does not keep up.
+// fallsBehind notes that the peer is a slow consumer.
 func (p *topicsPeer) fallsBehind(err error) {
 	p.behind = append(p.behind, err)
 }
 
-// do does one operation, and lets all that follows from it happen.
+// do does one operation, and waits until its consequences have happened.
 func (m *topicsModel) do(what, how byte) {
 	p := m.peers[what>>4%3]
 	topic := string('a' + rune(how%3))
@@ -150,7 +150,7 @@ func (m *topicsModel) do(what, how byte) {
 	m.settle()
 }
 
-// message returns the next message, some longer than what is compressed.
+// message returns the next message. Some are long enough to be compressed.
 func (m *topicsModel) message(topic string, how byte) string {
 	m.n++
 	return fmt.Sprintf("%s %d %s", topic, m.n, strings.Repeat("x", int(how)))
@@ -174,7 +174,7 @@ func (m *topicsModel) publish(topic string, sender uint64, how byte) {
 	m.log[topic] = append(m.log[topic], posted{seq, sender, text, 2 * wire.FrameSize(len(text)), time.Now()})
 }
 
-// settle takes note of who has fallen behind.
+// settle notes the peers that were found too slow.
 func (m *topicsModel) settle() {
 	for _, p := range m.peers {
 		if len(p.behind) > 0 && p.whole {
@@ -184,7 +184,7 @@ func (m *topicsModel) settle() {
 	}
 }
 
-// join subscribes; back is how many messages of the topic are asked for, -1: none.
+// join subscribes, and asks for back messages of the topic, or none if back is -1.
 func (p *topicsPeer) join(topic string, back int) {
 	log := p.m.log[topic]
 	since := uint64(0)
@@ -216,7 +216,7 @@ func (p *topicsPeer) join(topic string, back int) {
 	p.gets(topic, since, opened-1, complete)
 }
 
-// gets expects the last pending messages of the topic, all behind since where that is complete.
+// gets expects the last pending messages of the topic. If complete, these are all messages after since.
 func (p *topicsPeer) gets(topic string, since uint64, pending int, complete bool) {
 	log := p.m.log[topic]
 	var others []posted
@@ -229,18 +229,18 @@ func (p *topicsPeer) gets(topic string, since uint64, pending int, complete bool
 		others = nil
 	}
 	if pending > len(others) || complete && pending != len(others) {
-		p.m.t.Fatalf("%d messages of %s to take, complete: %v, want %d", pending, topic, complete, len(others))
+		p.m.t.Fatalf("%d messages of %s are pending, complete: %v, want %d", pending, topic, complete, len(others))
 	}
 	if since != 0 && !complete && p.m.keeps(log, since) {
-		p.m.t.Fatalf("%d messages of %s to take, want all %d, which history has", pending, topic, len(others))
+		p.m.t.Fatalf("%d messages of %s are pending, want all %d, which history has", pending, topic, len(others))
 	}
 	for _, e := range others[len(others)-pending:] {
 		p.want = append(p.want, e.text)
 	}
 }
 
-// keeps reports whether history has to have all messages with larger numbers. The one with this number has to be
-// there too: of a topic that was empty meanwhile nobody knows what it had.
+// keeps reports whether history has to have all messages with larger numbers than since. It has to have the one with this
+// number too: a topic that was empty meanwhile does not know its earlier messages.
 func (m *topicsModel) keeps(log []posted, since uint64) bool {
 	n, size := 0, 0
 	for _, e := range log {
@@ -322,7 +322,7 @@ func (m *topicsModel) end() {
 	m.hub.Close()
 }
 
-// read reads what came. A close frame is answered, unless the connection was cut behind it.
+// read reads everything that came. It answers a close frame, unless the connection was cut after it.
 func (p *topicsPeer) read() (all []got) {
 	for {
 		h, payload, err := p.far.frame()
@@ -336,7 +336,7 @@ func (p *topicsPeer) read() (all []got) {
 	}
 }
 
-// check holds what the peer got against what it had to get.
+// check compares the messages that the peer got with those that it had to get.
 func (p *topicsPeer) check(all []got) {
 	var texts []string
 	for _, g := range all {
@@ -350,7 +350,7 @@ func (p *topicsPeer) check(all []got) {
 	}
 	total, mine := len(texts)+p.Undelivered(), 0
 	if len(p.behind) > 0 {
-		mine = p.mine // of those that the log has dropped nobody knows whose they were
+		mine = p.mine // the senders of messages that the log has dropped are not known
 	}
 	if total < len(p.want) || total > len(p.want)+mine || p.whole && len(texts) != len(p.want) {
 		p.m.t.Errorf("peer %d: %d messages came, %d are said to be undelivered, want %d to %d together, whole: %v",
@@ -366,7 +366,7 @@ func (p *topicsPeer) check(all []got) {
 	p.checkBehind()
 }
 
-// checkBehind checks that it fell behind once at the most, and with reason.
+// checkBehind checks that the peer was found too slow once at the most, and with reason.
 func (p *topicsPeer) checkBehind() {
 	if len(p.behind) == 0 {
 		return

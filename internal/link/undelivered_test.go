@@ -1,6 +1,6 @@
 package link_test
 
-// Messages that were queued and not written: how many there are is known.
+// Messages that were queued and not written: their number is known.
 
 import (
 	"sync"
