@@ -151,7 +151,7 @@ func TestSlotsAreGivenBack(t *testing.T) {
 	}
 }
 
-// hijacked is a ResponseWriter that gives away a connection that was taken before.
+// hijacked is a ResponseWriter that gives away a connection that was hijacked before.
 type hijacked struct {
 	http.ResponseWriter
 	nc  net.Conn

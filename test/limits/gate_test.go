@@ -1,6 +1,6 @@
 package limits_test
 
-// Who is let in, behind middleware that changes the request or the ResponseWriter.
+// Requests that are admitted and refused after middleware has changed the request or the ResponseWriter.
 
 import (
 	"bufio"
@@ -55,7 +55,7 @@ func TestMaxConnsPerIPBehindRealIP(t *testing.T) {
 	}
 }
 
-// panicky is a ResponseWriter whose Hijack panics, as one that does not look what it wraps does.
+// panicky is a ResponseWriter whose Hijack panics, as that of a wrapper does that does not check its ResponseWriter.
 type panicky struct{ http.ResponseWriter }
 
 func (panicky) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("not a Hijacker") }

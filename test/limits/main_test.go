@@ -1,4 +1,4 @@
-// Package limits_test holds each option against its bound: what is let in, what may be received, what may wait, and for how long.
+// Package limits_test checks the bound of each option: admission, received messages, queues and timeouts.
 package limits_test
 
 import (

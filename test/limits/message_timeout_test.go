@@ -1,6 +1,6 @@
 package limits_test
 
-// How long a message may take.
+// The time that a message may last.
 
 import (
 	"slices"
@@ -41,7 +41,7 @@ func TestMessageTimeout(t *testing.T) {
 			t.Parallel()
 			kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
 				h, e := kit.Observed(hail.Handler{})
-				// Who is in the middle of a frame cannot answer a ping.
+				// A peer in the middle of a frame cannot answer a ping.
 				s := &hail.Server{Handler: h, Options: kit.NoPings(hail.Options{})}
 				p := hailtest.Dial(t, s, "/", append(opts, hailtest.Raw())...)
 				time.Sleep(time.Minute) // an idle connection has no message that could be late
@@ -139,8 +139,8 @@ func TestMessageTimeoutDoesNotRunWhileACallbackDoes(t *testing.T) {
 	})
 }
 
-// TestMessageTimeoutIsNotThatOfTheMessageBefore has a header in two parts start the clock of its message,
-// which has to stop with that message, also where the next has begun.
+// In TestMessageTimeoutIsNotThatOfTheMessageBefore a header in two parts starts the clock of its message. The clock has to
+// stop with that message, even if the next one has begun.
 func TestMessageTimeoutIsNotThatOfTheMessageBefore(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {

@@ -1,6 +1,6 @@
 package limits_test
 
-// Options: subprotocols, compression, what is off, and what cannot be meant.
+// Options: subprotocols, compression, options that are off, and invalid options.
 
 import (
 	"bytes"
@@ -145,7 +145,7 @@ func TestCompressionOnTheWire(t *testing.T) {
 					if !bytes.Equal(got, tc.data) {
 						t.Errorf("got %d bytes, want the %d that were sent", len(got), len(tc.data))
 					}
-					// With a context taken over the second would refer to the first.
+					// If the context were kept, the second would refer to the first.
 					if !bytes.Equal(f.Payload, second.Payload) {
 						t.Errorf("the same message again: got another payload, of %d bytes after %d", len(second.Payload), len(f.Payload))
 					}
@@ -167,7 +167,7 @@ func TestCompressedFrameThatWasNotNegotiated(t *testing.T) {
 	kit.CheckClosed(t, kit.Await(t, "OnClose", e.Closed, kit.Ample), hail.StatusProtocolError, hail.CauseProtocol, false)
 }
 
-// TestReusedDataMayBeAppendedTo has a callback append to what lies in the read buffer, before the next message.
+// TestReusedDataMayBeAppendedTo has a callback append to a message that lies before the next one in the read buffer.
 func TestReusedDataMayBeAppendedTo(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
@@ -330,7 +330,7 @@ func TestWrongOptionsPanic(t *testing.T) {
 	}
 }
 
-// TestLargestTimeouts has durations that overflow where a tick is added to them.
+// TestLargestTimeouts has durations that overflow if a tick is added to them.
 func TestLargestTimeouts(t *testing.T) {
 	t.Parallel()
 	const ever = time.Duration(math.MaxInt64)

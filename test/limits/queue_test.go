@@ -1,6 +1,6 @@
 package limits_test
 
-// The send queue: what fits, and what waits for room.
+// The send queue: messages that fit, and messages that wait for room.
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func TestSendQueueHoldsWhatFitsExactly(t *testing.T) {
 			t.Errorf("a byte too many: got %v, want ErrQueueFull", err)
 		}
 		if err := c.TrySend(hail.Binary(data[:2500-header])); err != nil {
-			t.Errorf("what fills the queue: got %v, want room", err)
+			t.Errorf("a message that fills the queue: got %v, want room", err)
 		}
 		err := c.TrySend(hail.Binary(nil))
 		if !errors.Is(err, hail.ErrQueueFull) {
@@ -97,7 +97,7 @@ func fill(t *testing.T, c *hail.Conn, m hail.Message) int {
 		case full:
 			return n
 		default:
-			synctest.Wait() // the transport takes some
+			synctest.Wait() // the transport accepts some
 			full = true
 		}
 	}
@@ -172,8 +172,8 @@ func TestSendGivesUpAfterWriteTimeout(t *testing.T) {
 	})
 }
 
-// TestQueueOfAnotherConnectionIsFull has a callback return the error of a Send to a peer that takes nothing. Its own peer reads, but
-// more slowly than it is sent to.
+// TestQueueOfAnotherConnectionIsFull has a callback return the error of a Send to another peer, which accepts nothing. The
+// callback's own peer reads, but more slowly than the server sends.
 func TestQueueOfAnotherConnectionIsFull(t *testing.T) {
 	t.Parallel()
 	for name, opts := range kit.Transports {
@@ -187,7 +187,7 @@ func TestQueueOfAnotherConnectionIsFull(t *testing.T) {
 				OnMessage: func(c *hail.Conn, m hail.Message) error {
 					for stuck.Load().TrySend(message) == nil {
 					}
-					time.Sleep(writeTimeout / 8) // it takes nothing from before the wait on
+					time.Sleep(writeTimeout / 8) // the peer has accepted nothing since before Send waits
 					for {
 						if err := stuck.Load().Send(message); err != nil {
 							return err

@@ -1,6 +1,6 @@
 package limits_test
 
-// What a peer may send: how large messages may be, and how many.
+// Limits of received messages: their size and their rate.
 
 import (
 	"bytes"
@@ -149,7 +149,7 @@ func TestReadLimitOff(t *testing.T) {
 	})
 }
 
-// TestReadLimitTakesNoMemory is not parallel: it looks at what the whole process allocates.
+// TestReadLimitTakesNoMemory is not parallel: it measures the allocations of the whole process.
 func TestReadLimitTakesNoMemory(t *testing.T) {
 	const conns = 100
 	claim := hailtest.Frame{Fin: true, Opcode: hailtest.OpBinary, Length: 16 << 30}.Bytes()

@@ -16,7 +16,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// lateConn keeps who asks for its socket waiting.
+// lateConn delays callers that ask for its socket.
 type lateConn struct {
 	net.Conn
 	asked func()
@@ -27,7 +27,8 @@ func (c lateConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// lateSweep connects a peer at which s's sweep, when it has pinged it, stays for so long, once. When it does, late is closed.
+// lateSweep connects a peer that delays s's sweep once, by stays, after the sweep has pinged it. late is closed when the delay
+// begins.
 func lateSweep(t *testing.T, s *hail.Server, stays time.Duration) (late chan struct{}) {
 	t.Helper()
 	late = make(chan struct{})
@@ -43,7 +44,7 @@ func lateSweep(t *testing.T, s *hail.Server, stays time.Duration) (late chan str
 	return late
 }
 
-// TestTimeoutsAreNotEarlyWhenTheSweepIsLate has a sweep that takes a minute, at the end of which each timeout begins to count.
+// TestTimeoutsAreNotEarlyWhenTheSweepIsLate has a sweep that lasts a minute. At its end each timeout begins to count.
 func TestTimeoutsAreNotEarlyWhenTheSweepIsLate(t *testing.T) {
 	t.Parallel()
 	const limit, sweepIsLate = time.Second, time.Minute
@@ -109,7 +110,7 @@ func TestSendToAPeerThatReadsNothing(t *testing.T) {
 	})
 }
 
-// TestTimeoutsOnRealSockets has short timeouts on a real clock: what they do is the same as in a bubble.
+// TestTimeoutsOnRealSockets has short timeouts on a real clock. They act as in a bubble.
 func TestTimeoutsOnRealSockets(t *testing.T) {
 	t.Parallel()
 	const short = 100 * time.Millisecond

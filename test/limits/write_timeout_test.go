@@ -1,6 +1,6 @@
 package limits_test
 
-// Peers that take nothing, and peers that are only slow.
+// Peers that accept nothing, and peers that are only slow.
 
 import (
 	"bytes"
@@ -68,7 +68,7 @@ func TestWriteTimeoutLeavesAPeerAloneThatIsOnlySlow(t *testing.T) {
 		if took := time.Since(start); took < 40*time.Second {
 			t.Errorf("took %v: the peer was not slow", took)
 		}
-		// Nor one that takes nothing for a time that is shorter.
+		// Nor does it end a peer that accepts nothing for a shorter time.
 		p.Stall()
 		for range 5 {
 			if err := c.Send(hail.Binary(want[:20_000])); err != nil {
@@ -85,7 +85,7 @@ func TestWriteTimeoutLeavesAPeerAloneThatIsOnlySlow(t *testing.T) {
 	})
 }
 
-// TestWriteTimeoutLeavesAVerySlowPeerAlone has one that would take longer than WriteTimeout for a TLS record.
+// TestWriteTimeoutLeavesAVerySlowPeerAlone has a peer that would need longer than WriteTimeout for a TLS record.
 func TestWriteTimeoutLeavesAVerySlowPeerAlone(t *testing.T) {
 	t.Parallel()
 	kit.OverBubbles(t, func(t *testing.T, opts ...hailtest.Option) {
@@ -114,7 +114,7 @@ func TestWriteTimeoutLeavesASlowPeerAloneOverTCP(t *testing.T) {
 	p := hailtest.Dial(t, s, "/", hailtest.TCP(), hailtest.BufferSize(1<<20), hailtest.Timeout(kit.Ample))
 	p.NetConn().(*net.TCPConn).SetReadBuffer(16 << 10) // so that the system tells of the peer's progress soon
 	c := kit.Await(t, "OnConnect", e.Conns, kit.Ample)
-	p.ReadSlowly(4<<10, 50*time.Millisecond) // 80 KiB a second: half of what the system holds takes 1.6 s
+	p.ReadSlowly(4<<10, 50*time.Millisecond) // 80 KiB a second: the peer reads half of the system's buffers in 1.6 s
 	data := kit.Noise(64 << 10)
 	for range n {
 		if err := c.TrySend(hail.Binary(data)); err != nil {
