@@ -1,6 +1,6 @@
 package topics_test
 
-// The limits of topics: their defaults, and what holds without them.
+// The limits of topics: their defaults, and the behaviour without them.
 
 import (
 	"bytes"
@@ -18,7 +18,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// memberOf connects a peer that the test acts for at the server's end too.
+// memberOf connects a peer, and returns the server's end too.
 func memberOf(t *testing.T, s *hail.Server, opts ...hailtest.Option) (*hailtest.Peer, *hail.Conn) {
 	t.Helper()
 	conns := make(chan *hail.Conn, 1)
@@ -27,7 +27,7 @@ func memberOf(t *testing.T, s *hail.Server, opts ...hailtest.Option) (*hailtest.
 	return p, <-conns
 }
 
-// subscribeUntil subscribes to topics until that fails, at most to so many, and returns to how many.
+// subscribeUntil subscribes to topics until Subscribe fails, to most at the most, and returns their number.
 func subscribeUntil(c *hail.Conn, most int) (n int, err error) {
 	for ; n < most; n++ {
 		if err = c.Subscribe(fmt.Sprint(n)); err != nil {
@@ -120,8 +120,8 @@ func TestTopicLimitsByDefaultAndOff(t *testing.T) {
 	}
 }
 
-// TestTopicBytesHoldWhoeverComesAndGoes has somebody who takes compressed messages join and leave between messages, so that each is to
-// be kept in another way than the one before. It is not parallel: it measures memory.
+// TestTopicBytesHoldWhoeverComesAndGoes has a subscriber that negotiated compression join and leave between messages, so that each
+// message is kept in another form than the one before. It is not parallel: it measures memory.
 func TestTopicBytesHoldWhoeverComesAndGoes(t *testing.T) {
 	const topicBytes, most = 1 << 20, 4 << 20
 	h, e := kit.Observed(hail.Handler{})
@@ -227,7 +227,7 @@ func TestHistoryAge(t *testing.T) {
 	}
 }
 
-// TestPublishCompresses looks at the frames of one publish that those who negotiated compression get, and the others.
+// TestPublishCompresses compares the frames of one publish to subscribers with compression and without.
 func TestPublishCompresses(t *testing.T) {
 	t.Parallel()
 	long := bytes.Repeat([]byte("as long as it is worth it "), 100)

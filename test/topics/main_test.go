@@ -1,4 +1,4 @@
-// Package topics_test holds the promises of topics: who gets which message, in which order, and what slow consumers cost.
+// Package topics_test checks the promises of topics: the subscribers of each message, the order, and the cost of slow consumers.
 package topics_test
 
 import (

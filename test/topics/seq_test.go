@@ -28,7 +28,7 @@ func TestPublishSeqThatFails(t *testing.T) {
 			t.Errorf("PublishSeq with a function that panics: got %v, want its panic", panicked)
 		}
 		if err := s.PublishSeq("room", func(uint64) hail.Message { return hail.Text("\xff") }); err == nil {
-			t.Error("PublishSeq of what is not UTF-8: got no error")
+			t.Error("PublishSeq of a text that is not UTF-8: got no error")
 		}
 		last := uint64(0)
 		for range 3 {

@@ -118,7 +118,7 @@ func TestBroadcast(t *testing.T) {
 	})
 }
 
-// Whoever sees a connection open may count on it in a broadcast.
+// If a connection has been seen open, a broadcast reaches it.
 func TestBroadcastReachesWhoHasJustOpened(t *testing.T) {
 	for name, before := range map[string]int{"the first": 0, "behind the first": 1, "one of many": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -218,8 +218,8 @@ func TestSubscriptions(t *testing.T) {
 	}
 }
 
-// What was published to a topic that a connection has left is still kept for it: a peer that does not read must
-// not make that many topics. Those do not count as topics that it is on.
+// The messages of a topic that a connection has left are still kept for the connection. A peer that does not read must not
+// make many such topics. They do not count as topics that the connection is on.
 func TestTopicsLeftAreBounded(t *testing.T) {
 	t.Parallel()
 	s := room(hail.Options{MaxTopics: 4})
@@ -239,7 +239,7 @@ func TestTopicsLeftAreBounded(t *testing.T) {
 			err = errors.Join(s.Publish(topic, hail.Text(strings.Repeat("x", 1024))), c.Unsubscribe(topic))
 		}
 	}
-	// The peer's buffers may have taken a few.
+	// The peer's buffers may have accepted a few.
 	if err == nil || visits < 65 || visits > 70 || !strings.Contains(err.Error(), "left 64 topics") || !strings.Contains(err.Error(), "Options.MaxTopics") {
 		t.Errorf("after %d topics: got error %v, want Options.MaxTopics after some 65", visits, err)
 	}
@@ -264,7 +264,7 @@ func TestMaxTopicsLetsGoFromOneToTheNext(t *testing.T) {
 				t.Errorf("move to %s: %v", to, err)
 			}
 		}
-		const heard = 50 // of what it publishes to all there
+		const heard = 50 // messages to all, which the publisher gets too
 		s.OnMessage = func(c *hail.Conn, m hail.Message) error {
 			for i := range heard {
 				to := fmt.Sprint("all ", i)
@@ -281,7 +281,7 @@ func TestMaxTopicsLetsGoFromOneToTheNext(t *testing.T) {
 		p.Send(hail.Text("go"))
 		for range heard {
 			if got := p.Receive().String(); !strings.HasPrefix(got, "all ") {
-				t.Errorf("got %q, want what was published to all", got)
+				t.Errorf("got %q, want the message that was published to all", got)
 			}
 		}
 		want(t, p, "go")
