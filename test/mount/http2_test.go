@@ -83,8 +83,8 @@ func (m *mounted) checkHTTP2(t *testing.T, client *http.Client) {
 	m.checkLog(t, 505, "HTTP/2.0")
 }
 
-// testExtendedConnect sends a handshake of RFC 8441. net/http has the server's side of it, but only in a process
-// that was started with a GODEBUG setting; the client's side are the frames below.
+// testExtendedConnect sends a handshake of RFC 8441. net/http implements the server's side, but only in a process
+// that was started with a GODEBUG setting. The frames below are the client's side.
 func testExtendedConnect(t *testing.T) {
 	const setting = "http2xconnect=1"
 	if !strings.Contains(os.Getenv("GODEBUG"), setting) {
@@ -161,7 +161,7 @@ func readFrame2(t *testing.T, r io.Reader) (kind, flags byte, payload string) {
 	return h[3], h[4], string(b)
 }
 
-// hpack returns fields as RFC 7541 section 6.2.2 has them: literal, not indexed, not compressed.
+// hpack encodes fields as RFC 7541 section 6.2.2 does: literal, not indexed, not compressed.
 func hpack(fields ...string) string {
 	var b strings.Builder
 	for i := 0; i < len(fields); i += 2 {

@@ -1,7 +1,7 @@
 package mount_test
 
-// Requests that hail refuses, and ResponseWriters that it can and cannot take over: seen from outside, over TCP.
-// That it works within the frameworks in use is tested by the module in test/mount/frameworks.
+// Requests that hail refuses, and ResponseWriters that it can and cannot hijack, seen from outside over TCP.
+// The module in test/mount/frameworks tests hail within frameworks.
 
 import (
 	"bufio"
@@ -38,7 +38,7 @@ func TestRefusedHandshakes(t *testing.T) {
 		before  func(*testing.T, *mounted)
 		request string
 		status  int
-		header  []string // lines, or names where the value varies
+		header  []string // lines, or only a name if the value varies
 		body    string   // is in the sentence for the client
 		log     []string // are in the line for the operator
 	}{
@@ -166,7 +166,7 @@ func TestAcceptedHandshakes(t *testing.T) {
 	}
 }
 
-// bareWriter hides what it wraps.
+// bareWriter hides the methods of the ResponseWriter that it wraps.
 type bareWriter struct{ http.ResponseWriter }
 
 // unwrapWriter can be looked through.
@@ -218,7 +218,7 @@ func TestResponseWriters(t *testing.T) {
 				m.checkQueryIsSecret(t)
 				return
 			}
-			// Twice: the first has to give back the only place there is.
+			// Twice: the first request has to give back the only slot.
 			for range 2 {
 				m.checkRefusal(t, m.exchange(t, handshake), http.StatusNotImplemented, nil, "cannot upgrade", tt.log)
 			}

@@ -1,6 +1,6 @@
 package mount_test
 
-//lint:file-ignore SA1019 the deprecated client is what is tested
+//lint:file-ignore SA1019 the test is of the deprecated client
 
 // Services that are still on nhooyr.io/websocket, the engine's old path, can talk to hail.
 

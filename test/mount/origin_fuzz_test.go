@@ -12,7 +12,7 @@ import (
 	"example.com/hail/test/internal/kit"
 )
 
-// FuzzOrigin holds what is let in against what net/url makes of the origin.
+// FuzzOrigin compares the server's decision with the origin as net/url parses it.
 func FuzzOrigin(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"example.com", "http://example.com", "app.example"},

@@ -28,7 +28,7 @@ func admits(t *testing.T, s *hail.Server, host string, origins ...string) bool {
 	if origins != nil {
 		r.Header["Origin"] = origins
 	}
-	// A recorder cannot be hijacked, so this is where a request ends that was let in.
+	// A recorder cannot be hijacked, so an admitted request ends with this status.
 	const letIn = http.StatusNotImplemented
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
@@ -87,7 +87,7 @@ func TestOriginOfAnotherHostIsRefused(t *testing.T) {
 		"other patterns": {Options: hail.Options{Logger: kit.Quiet, Origins: []string{"https://app.example", "*.app.example", "weapp://*"}}},
 	}
 	for _, origin := range []string{
-		// Foreign, and what looks like the host at one of its ends.
+		// Foreign origins, and origins that begin or end as the host does.
 		"http://evil.com",
 		"http://example.com.evil.com",
 		"http://evilexample.com",

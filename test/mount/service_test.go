@@ -1,6 +1,6 @@
 package mount_test
 
-// A service that has a server mounted, and what it answers and logs.
+// A service that has a server mounted, and its answers and its log.
 
 import (
 	"bufio"
@@ -108,7 +108,7 @@ func (m *mounted) open(t *testing.T) {
 	m.upgraded(t, handshake)
 }
 
-// checkRefusal tests an answer of hail, and what it logged.
+// checkRefusal checks an answer of hail, and its lines in the log.
 func (m *mounted) checkRefusal(t *testing.T, answer string, status int, header []string, body string, logged []string) {
 	t.Helper()
 	head, gotBody, _ := strings.Cut(answer, "\r\n\r\n")
@@ -131,7 +131,7 @@ func (m *mounted) checkRefusal(t *testing.T, answer string, status int, header [
 		}
 	}
 	if got := strconv.FormatInt(resp.ContentLength, 10); got != strconv.Itoa(len(gotBody)) {
-		t.Errorf("answer: got %d bytes behind the header, want the one body of %s", len(gotBody), got)
+		t.Errorf("answer: got %d bytes after the header, want the one body of %s", len(gotBody), got)
 	}
 	if sentence := strings.TrimSpace(gotBody); !strings.Contains(sentence, body) || !strings.Contains(sentence, " ") || strings.Contains(sentence, "\n") {
 		t.Errorf("body: got %q, want a sentence with %q", gotBody, body)
@@ -144,7 +144,7 @@ func (m *mounted) checkRefusal(t *testing.T, answer string, status int, header [
 	m.checkLog(t, status, logged...)
 }
 
-// checkLog tests what the log says of the last refusal. It is there once the whole answer is.
+// checkLog checks the log's lines about the last refusal. They are complete when the whole answer is there.
 func (m *mounted) checkLog(t *testing.T, status int, parts ...string) {
 	t.Helper()
 	line := m.log.Last("handshake refused")
