@@ -37,7 +37,7 @@ func ExampleConn_SendJSON() {
 	// Output: {"item":"tea","count":2}
 }
 
-// Close returns at once. What was sent before it still arrives, and nothing can be sent after it.
+// Close returns at once. Messages that were sent before it still arrive. Nothing can be sent after it.
 func ExampleConn_Close() {
 	t := newT()
 	defer t.end()
@@ -58,7 +58,7 @@ func ExampleConn_Close() {
 	p.Receive() // the greeting
 	p.Send(hail.Text("bye"))
 	last, end := p.Receive(), p.WaitClose()
-	ws.Shutdown(context.Background()) // returns behind the last OnClose
+	ws.Shutdown(context.Background()) // returns after the last OnClose
 	fmt.Println(last)
 	fmt.Println(end.Code, end.Reason)
 	// Output:
@@ -99,7 +99,7 @@ func ExampleConn_Context() {
 	// ended with 4000 lunch
 }
 
-// A connection's state is whatever the callbacks keep with it.
+// A connection's state is a value of any type, which the callbacks keep with it.
 func ExampleConn_SetState() {
 	t := newT()
 	defer t.end()

@@ -1,6 +1,6 @@
 package hail_test
 
-// One example for what a user meets in the documentation. Each runs a server and talks to it.
+// One example for each subject of the documentation. Each runs a server and talks to it.
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"example.com/hail/hailtest"
 )
 
-// exampleT stands in for the testing.T that an Example does not have: whatever goes wrong is a panic.
+// exampleT replaces the testing.T that an Example does not have. Any failure panics.
 type exampleT struct{ cleanups []func() }
 
 func newT() *exampleT { return new(exampleT) }
@@ -37,7 +37,7 @@ func (t *exampleT) end() {
 	}
 }
 
-// A service mounts a server in the mux that it has. What the request says is kept in OnConnect.
+// A service mounts a server in its mux. OnConnect keeps what it needs of the request.
 func Example() {
 	t := newT()
 	defer t.end()
@@ -74,7 +74,7 @@ func ExampleServer() {
 	// something123
 }
 
-// Conns is how a service finds connections by what it keeps with them.
+// Conns lets a service find connections by the state that it keeps with them.
 func ExampleServer_Conns() {
 	t := newT()
 	defer t.end()
@@ -109,7 +109,7 @@ func ExampleServer_Conns() {
 	// still here
 }
 
-// http.Server.Shutdown starts what RegisterOnShutdown was given, but does not wait for it.
+// http.Server.Shutdown starts the functions of RegisterOnShutdown, but does not wait for them.
 func ExampleServer_Shutdown() {
 	t := newT()
 	defer t.end()
@@ -156,7 +156,7 @@ func ExampleServer_Close() {
 	p := hailtest.Dial(t, ws, "/")
 	p.Receive() // the greeting
 
-	ws.Close() // returns behind the last OnClose
+	ws.Close() // returns after the last OnClose
 	fmt.Println("open:", ws.Len())
 	// Output:
 	// server closed
@@ -164,7 +164,7 @@ func ExampleServer_Close() {
 	// open: 0
 }
 
-// Stats are for whatever metrics a service has.
+// Stats are for any metrics that a service has.
 func ExampleServer_Stats() {
 	t := newT()
 	defer t.end()
@@ -175,7 +175,7 @@ func ExampleServer_Stats() {
 	p.Receive()
 	p.Receive()
 	p.Close(hail.StatusNormalClosure, "")
-	ws.Shutdown(context.Background()) // behind it the counters stand still
+	ws.Shutdown(context.Background()) // after it the counters stand still
 
 	st := ws.Stats()
 	fmt.Println("accepted", st.Accepted, "received", st.Received, "sent", st.Sent, "undelivered", st.Undelivered)
@@ -286,7 +286,7 @@ func ExampleCloseError() {
 	// 4001 no such command
 }
 
-// Limits of one's own; what is left out has its default.
+// A service sets its own limits. Options that are left out have their defaults.
 func ExampleOptions() {
 	t := newT()
 	defer t.end()
@@ -313,7 +313,7 @@ func ExampleOptions() {
 	// StatusMessageTooBig message too big
 }
 
-// OnClose is told who ended the connection, and why.
+// OnClose is told which side ended the connection, and why.
 func ExampleCloseInfo() {
 	t := newT()
 	defer t.end()
@@ -334,7 +334,7 @@ func ExampleCloseInfo() {
 	second.Receive()    // the greeting
 	second.CloseWrite() // a client that ends without a word
 	second.WaitClose()
-	ws.Shutdown(context.Background()) // returns behind the last OnClose
+	ws.Shutdown(context.Background()) // returns after the last OnClose
 	// Unordered output:
 	// 1 left with 4000 lunch
 	// 2 peer gone 1006 hail: connection lost: EOF

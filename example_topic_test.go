@@ -14,7 +14,7 @@ import (
 	"example.com/hail/hailtest"
 )
 
-// A room is a topic: whoever is in it hears what the others say.
+// A room is a topic: each connection in it hears the others.
 func Example_rooms() {
 	t := newT()
 	defer t.end()
@@ -44,7 +44,7 @@ func Example_rooms() {
 	// alice hears hi
 }
 
-// A service publishes from wherever it has news, here from another handler.
+// A service publishes from any goroutine, here from another handler.
 func ExampleServer_Publish() {
 	t := newT()
 	defer t.end()
@@ -101,7 +101,7 @@ func ExampleServer_Broadcast() {
 	// lunch is ready
 }
 
-// Each message carries its sequence number. A client that comes back says which it had last, and gets what it missed.
+// Each message carries its sequence number. A client that comes back says which it had last, and gets the messages it missed.
 func ExampleServer_PublishSeq() {
 	t := newT()
 	defer t.end()
@@ -149,7 +149,7 @@ func ExampleServer_PublishSeq() {
 	// the sun is out
 }
 
-// Topics says what is listened to, and by how many.
+// Topics returns the topics, each with the number of its subscribers.
 func ExampleServer_Topics() {
 	t := newT()
 	defer t.end()
@@ -240,7 +240,7 @@ func ExampleConn_Topics() {
 	// bob left tea: peer closed
 }
 
-// A connection that does not keep up with what is published is closed with 1013. Nobody waits for it.
+// A connection that does not keep up with published messages is closed with 1013. Nothing waits for it.
 func ExampleCause_slowConsumer() {
 	t := newT()
 	defer t.end()
@@ -272,7 +272,7 @@ func ExampleCause_slowConsumer() {
 	}
 	p.Resume()
 	end := p.WaitClose()
-	ws.Shutdown(context.Background()) // returns behind the last OnClose
+	ws.Shutdown(context.Background()) // returns after the last OnClose
 	fmt.Println(end.Code, end.Reason)
 	// Output:
 	// conn 1 gets too many pictures
