@@ -105,6 +105,8 @@ type CloseInfo struct {
 	Reason string
 	// Cause says who ended the connection, and why.
 	Cause Cause
+	// Opened says that OnConnect had accepted the connection: it returned nil.
+	Opened bool
 	// Err says what went wrong. It is nil for a clean close: both close frames were exchanged, and every queued
 	// message was written.
 	Err error

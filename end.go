@@ -261,6 +261,7 @@ func (c *Conn) forget(info CloseInfo) {
 // conclude completes what OnClose is told.
 func (e *ending) conclude(s life.State, lost int) {
 	e.info.settle(s)
+	e.info.Opened = s.Accepted()
 	e.info.Err = s.Conclude(e.info.Err, e.trouble, lost)
 }
 

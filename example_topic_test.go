@@ -220,9 +220,15 @@ func ExampleConn_Topics() {
 			if err := c.Subscribe(r.URL.Query()["on"]...); err != nil {
 				return err
 			}
+			if c.State() == "" {
+				return hail.CloseError{Code: 4001, Reason: "who are you?"}
+			}
 			return c.Send(hail.Text("welcome"))
 		},
 		OnClose: func(c *hail.Conn, info hail.CloseInfo) {
+			if !info.Opened {
+				return // OnConnect refused it: nobody was there who could leave
+			}
 			for _, topic := range c.Topics() {
 				c.Publish(topic, hail.Text(fmt.Sprintf("%v left %s: %v", c.State(), topic, info.Cause)))
 			}
@@ -232,11 +238,13 @@ func ExampleConn_Topics() {
 	fmt.Println(alice.Receive())
 	bob := hailtest.Dial(t, ws, "/?name=bob&on=tea")
 	fmt.Println(bob.Receive())
+	fmt.Println(hailtest.Dial(t, ws, "/?on=tea").WaitClose().Reason)
 	bob.Close(hail.StatusNormalClosure, "")
 	fmt.Println(alice.Receive())
 	// Output:
 	// welcome
 	// welcome
+	// who are you?
 	// bob left tea: peer closed
 }
 

@@ -29,6 +29,7 @@ type Handler struct {
 	OnMessage func(c *Conn, m Message) error
 
 	// OnClose is called last, when the transport has ended, exactly once for each connection whose OnConnect was called.
+	// That is also a connection that OnConnect refused: CloseInfo.Opened is false then.
 	// Nothing can be sent any more. Default: nothing.
 	OnClose func(c *Conn, info CloseInfo)
 

@@ -284,3 +284,33 @@ func TestCloseTimeoutWhereOnlyWritesFailAndCallbacksTakeTime(t *testing.T) {
 		kit.CheckDelay(t, "OnClose", start, timeout)
 	})
 }
+
+// TestOpenedTellsWhoWasAccepted has OnConnect accept or refuse, and each kind of end follow.
+func TestOpenedTellsWhoWasAccepted(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		connect func(*hail.Conn) error
+		want    bool
+	}{
+		"accepted":            {func(*hail.Conn) error { return nil }, true},
+		"closed and accepted": {func(c *hail.Conn) error { return c.Close(4000, "") }, true},
+		"refused":             {func(*hail.Conn) error { return hail.CloseError{Code: 4001} }, false},
+		"closed and refused":  {func(c *hail.Conn) error { return errors.Join(c.Close(4000, ""), errors.New("no")) }, false},
+		"panicked":            {func(*hail.Conn) error { panic("no") }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+				closed := kit.NewCloses()
+				s := &hail.Server{Handler: hail.Handler{
+					OnConnect: func(c *hail.Conn, _ *http.Request) error { return tc.connect(c) },
+					OnClose:   closed.Note,
+				}, Options: hail.Options{Logger: kit.Quiet}}
+				hailtest.Dial(t, s, "/", opts...).Close(hail.StatusNormalClosure, "")
+				if info := closed.Next(t); info.Opened != tc.want {
+					t.Errorf("CloseInfo: got %+v, want Opened %v", info, tc.want)
+				}
+			})
+		})
+	}
+}

@@ -75,7 +75,7 @@ func TestNhooyrClient(t *testing.T) {
 		if err := c.Close(websocket.StatusGoingAway, "done"); err != nil {
 			t.Errorf("close: got %v, want nil", err)
 		}
-		want := hail.CloseInfo{Code: hail.StatusGoingAway, Reason: "done", Cause: hail.CausePeerClosed}
+		want := hail.CloseInfo{Code: hail.StatusGoingAway, Reason: "done", Cause: hail.CausePeerClosed, Opened: true}
 		if got := ends.Next(t); got != want {
 			t.Errorf("OnClose: got %+v, want %+v", got, want)
 		}
@@ -93,7 +93,7 @@ func TestNhooyrClient(t *testing.T) {
 		if want := (websocket.CloseError{Code: 4000, Reason: "enough"}); !errors.As(err, &got) || got != want {
 			t.Errorf("read: got %v, want %v", err, want)
 		}
-		want := hail.CloseInfo{Code: 4000, Reason: "enough", Cause: hail.CauseClosed}
+		want := hail.CloseInfo{Code: 4000, Reason: "enough", Cause: hail.CauseClosed, Opened: true}
 		if got := ends.Next(t); got != want {
 			t.Errorf("OnClose: got %+v, want %+v", got, want)
 		}
