@@ -8,7 +8,7 @@
 //	})
 //
 // The zero value works too: it greets each connection with [DefaultGreeting] and answers each
-// message with [DefaultReply].
+// message with [DefaultReply]. A server that has OnConnect or OnMessage does neither.
 //
 // # Order
 //

@@ -21,7 +21,6 @@ func ExampleConn_SendJSON() {
 		Count int    `json:"count"`
 	}
 	ws := &hail.Server{Handler: hail.Handler{
-		OnConnect: func(*hail.Conn, *http.Request) error { return nil }, // no greeting
 		OnMessage: func(c *hail.Conn, m hail.Message) error {
 			var o order
 			if err := m.JSON(&o); err != nil {
@@ -55,7 +54,6 @@ func ExampleConn_Close() {
 		},
 	}}
 	p := hailtest.Dial(t, ws, "/")
-	p.Receive() // the greeting
 	p.Send(hail.Text("bye"))
 	last, end := p.Receive(), p.WaitClose()
 	ws.Shutdown(context.Background()) // returns after the last OnClose
@@ -149,7 +147,6 @@ func ExampleConn_TrySend() {
 		},
 	}
 	p := hailtest.Dial(t, ws, "/", hailtest.BufferSize(1024))
-	p.Receive() // the greeting
 	p.Stall()
 	p.Send(hail.Text("more!"))
 	p.Resume()

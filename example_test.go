@@ -228,7 +228,6 @@ func ExampleReply() {
 
 	ws := &hail.Server{Handler: hail.Handler{OnMessage: hail.Reply(hail.Text("noted"))}}
 	p := hailtest.Dial(t, ws, "/")
-	p.Receive() // the greeting
 	p.Send(hail.Text("hi"))
 	fmt.Println(p.Receive())
 	// Output: noted
@@ -240,7 +239,6 @@ func ExampleEcho() {
 
 	ws := &hail.Server{Handler: hail.Handler{OnMessage: hail.Echo}}
 	p := hailtest.Dial(t, ws, "/")
-	p.Receive() // the greeting
 	p.Send(hail.Text("hi"))
 	fmt.Println(p.Receive())
 	p.Send(hail.Binary([]byte{1, 2, 3}))

@@ -83,7 +83,6 @@ func ExampleServer_Broadcast() {
 	var peers []*hailtest.Peer
 	for range 3 {
 		p := hailtest.Dial(t, ws, "/")
-		p.Receive() // the greeting
 		p.Send(hail.Text("hi"))
 		p.Receive() // the echo: by now OnConnect has returned, and the connection is open
 		peers = append(peers, p)
@@ -196,7 +195,6 @@ func ExampleConn_Subscribe() {
 	}, Options: hail.Options{MaxTopics: 2}}
 
 	p := hailtest.Dial(t, ws, "/")
-	p.Receive() // the greeting
 	for _, command := range []string{"join gold", "join tea", "join rice", "leave gold", "join rice"} {
 		p.Send(hail.Text(command))
 		fmt.Println(p.Receive())

@@ -21,11 +21,12 @@ type Handler struct {
 	// OnConnect is called after the upgrade and before anything is read. It may send. An error refuses the connection:
 	// it is closed with 1011, or with the code and reason of a CloseError. (The handshake has been answered by then:
 	// use middleware to refuse with an HTTP status.) The request may be used until OnConnect returns, not later:
-	// routers reuse theirs. Default: Greet(Text(DefaultGreeting)).
+	// routers reuse theirs. Default: nothing if OnMessage is set, else Greet(Text(DefaultGreeting)).
 	OnConnect func(c *Conn, r *http.Request) error
 
 	// OnMessage is called with each message, in the order of arrival. An error closes the connection, as OnConnect's
-	// does, and the messages after it are dropped. Default: Reply(Text(DefaultReply)).
+	// does, and the messages after it are dropped.
+	// Default: nothing if OnConnect is set, else Reply(Text(DefaultReply)).
 	OnMessage func(c *Conn, m Message) error
 
 	// OnClose is called last, when the transport has ended, exactly once for each connection whose OnConnect was called.
@@ -41,11 +42,13 @@ type Handler struct {
 }
 
 func (h Handler) withDefaults() Handler {
-	if h.OnConnect == nil {
-		h.OnConnect = Greet(Text(DefaultGreeting))
-	}
-	if h.OnMessage == nil {
-		h.OnMessage = Reply(Text(DefaultReply))
+	switch {
+	case h.OnConnect == nil && h.OnMessage == nil:
+		h.OnConnect, h.OnMessage = Greet(Text(DefaultGreeting)), Reply(Text(DefaultReply))
+	case h.OnConnect == nil:
+		h.OnConnect = func(*Conn, *http.Request) error { return nil }
+	case h.OnMessage == nil:
+		h.OnMessage = func(*Conn, Message) error { return nil }
 	}
 	return h
 }

@@ -60,11 +60,11 @@ func (m Message) first() (byte, error) {
 	return 0, fmt.Errorf("hail: message type %d is neither MessageText nor MessageBinary", m.Type)
 }
 
-// The texts of a Server without callbacks.
+// The texts of a Server that has neither OnConnect nor OnMessage.
 const (
-	// DefaultGreeting is sent to each new connection if Handler.OnConnect is nil.
+	// DefaultGreeting is sent to each new connection if Handler.OnConnect and OnMessage are nil.
 	DefaultGreeting = "something"
-	// DefaultReply is sent for each message if Handler.OnMessage is nil.
+	// DefaultReply is sent for each message if Handler.OnConnect and OnMessage are nil.
 	DefaultReply = "something123"
 )
 

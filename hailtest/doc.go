@@ -4,7 +4,6 @@
 //
 //	func TestEcho(t *testing.T) {
 //		p := hailtest.Dial(t, &hail.Server{Handler: hail.Handler{OnMessage: hail.Echo}}, "/ws")
-//		p.Receive() // the greeting
 //		p.Send(hail.Text("hi"))
 //		if got := p.Receive(); got.String() != "hi" {
 //			t.Errorf("got %q, want %q", got, "hi")

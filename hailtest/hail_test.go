@@ -18,12 +18,12 @@ func TestHail(t *testing.T) {
 		closed := make(chan hail.CloseInfo, 1)
 		s := &hail.Server{
 			Options: hail.Options{Compression: true},
-			Handler: hail.Handler{OnMessage: hail.Echo, OnClose: func(c *hail.Conn, info hail.CloseInfo) { closed <- info }},
+			Handler: hail.Handler{OnConnect: hail.Greet(hail.Text("hello")), OnMessage: hail.Echo, OnClose: func(c *hail.Conn, info hail.CloseInfo) { closed <- info }},
 		}
 		t.Cleanup(func() { s.Close() })
 		p := hailtest.Dial(t, s, "/", opts...)
-		if got := p.Receive(); got.String() != hail.DefaultGreeting {
-			t.Errorf("got greeting %q, want %q", got, hail.DefaultGreeting)
+		if got := p.Receive(); got.String() != "hello" {
+			t.Errorf("got greeting %q, want hello", got)
 		}
 		for _, want := range []string{"hi", zeros(5000), zeros(60_000)} {
 			p.Send(hail.Text(want))

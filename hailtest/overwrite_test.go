@@ -62,7 +62,6 @@ func TestOverwriteInAServer(t *testing.T) {
 		}}),
 	}
 	p := hailtest.Dial(t, s, "/")
-	p.Receive()
 	p.Send(hail.Text("abc"))
 	if got := p.Receive(); got.String() != "abc" {
 		t.Errorf("within the callback: got %q, want %q", got, "abc")

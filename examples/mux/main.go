@@ -89,12 +89,13 @@ func newEcho() *hail.Server {
 	}}
 }
 
-// newGreet returns a server that greets each user by name, and otherwise behaves as a zero [hail.Server].
+// newGreet returns a server that greets each user by name, and answers each message as a zero [hail.Server] does.
 func newGreet() *hail.Server {
 	return &hail.Server{Handler: hail.Handler{
 		OnConnect: func(c *hail.Conn, r *http.Request) error {
 			return c.Send(hail.Text("hello " + userFrom(r.Context())))
 		},
+		OnMessage: hail.Reply(hail.Text(hail.DefaultReply)),
 	}}
 }
 

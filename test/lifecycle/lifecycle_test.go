@@ -38,6 +38,34 @@ func TestZeroValueGreetsAndReplies(t *testing.T) {
 	})
 }
 
+// TestACallbackEndsTheDefaults sets one of OnConnect and OnMessage: the default of the other sends nothing.
+func TestACallbackEndsTheDefaults(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		h    hail.Handler
+		want string
+	}{
+		"OnMessage": {hail.Handler{OnMessage: hail.Echo}, "hi"},
+		"OnConnect": {hail.Handler{OnConnect: hail.Greet(hail.Text("hello"))}, "hello"},
+		"both":      {hail.Handler{OnConnect: kit.Accept, OnMessage: hail.Reply(hail.Text("noted"))}, "noted"},
+		"neither":   {hail.Handler{OnError: func(*hail.Conn, error) {}}, hail.DefaultGreeting + hail.DefaultReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := hailtest.Dial(t, &hail.Server{Handler: tc.h}, "/")
+			p.Send(hail.Text("hi"))
+			p.Close(hail.StatusNormalClosure, "") // all that was sent before is received by then
+			got := ""
+			for range p.Pending() {
+				got += p.Receive().String()
+			}
+			if got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestMessagesKeepTypeContentAndOrder(t *testing.T) {
 	t.Parallel()
 	sizes := []int{0, 1, 125, 126, 127, 1023, 1024, 4090, 4096, 5000, 16 << 10, 65535, 65536}

@@ -55,7 +55,6 @@ func TestOneConnectionsPanicLeavesTheOthersAlone(t *testing.T) {
 		},
 	}, Options: hail.Options{Logger: kit.Quiet}}
 	other := hailtest.Dial(t, s, "/")
-	other.Receive()
 	bad := hailtest.Dial(t, s, "/")
 	bad.Send(hail.Text("panic"))
 	bad.WaitClose()

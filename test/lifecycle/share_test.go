@@ -39,7 +39,6 @@ func TestAFloodLeavesTheProcessorToOthers(t *testing.T) {
 				return nil
 			}}}
 			p := hailtest.Dial(t, s, "/", hailtest.BufferSize(2*len(flood)))
-			p.Receive()
 			p.Write(flood)
 			turns := 0
 			for ; !over.Load(); turns++ {
