@@ -4,7 +4,6 @@ package hail
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -51,6 +50,9 @@ type Conn struct {
 // ID returns the connection's number, counted from 1, which no other connection of its Server has.
 func (c *Conn) ID() uint64 { return c.place.Number() }
 
+// Server returns the server that the connection belongs to.
+func (c *Conn) Server() *Server { return c.server }
+
 // Send queues m to be written, after the messages queued before, and copies its data. If the queue has no room
 // (Options.SendQueue), it waits, at most Options.WriteTimeout. nil means queued, in order. If the connection ends before m
 // is written, CloseInfo.Err and Stats say so. The error is ErrConnClosed, ErrQueueFull (at once if m alone is larger
@@ -60,13 +62,13 @@ func (c *Conn) Send(m Message) error { return c.send(m, true) }
 // TrySend is Send that never waits: if the queue has no room, it returns ErrQueueFull at once.
 func (c *Conn) TrySend(m Message) error { return c.send(m, false) }
 
-// SendJSON sends v as a text message, encoded as [json.Marshal] does. Its errors are that function's and Send's.
+// SendJSON sends the message that [JSON] makes of v. Its errors are that function's and Send's.
 func (c *Conn) SendJSON(v any) error {
-	data, err := json.Marshal(v)
+	m, err := JSON(v)
 	if err != nil {
-		return fmt.Errorf("hail: encode message: %w", err)
+		return err
 	}
-	return c.Send(Message{MessageText, data})
+	return c.Send(m)
 }
 
 func (c *Conn) send(m Message, wait bool) error {

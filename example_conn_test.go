@@ -36,6 +36,20 @@ func ExampleConn_SendJSON() {
 	// Output: {"item":"tea","count":2}
 }
 
+// A callback that several servers share reaches its own by the connection.
+func ExampleConn_Server() {
+	t := newT()
+	defer t.end()
+
+	count := func(c *hail.Conn, m hail.Message) error {
+		return c.SendJSON(map[string]int{"here": c.Server().Len()})
+	}
+	p := hailtest.Dial(t, &hail.Server{Handler: hail.Handler{OnMessage: count}}, "/")
+	p.Send(hail.Text("how many?"))
+	fmt.Println(p.Receive())
+	// Output: {"here":1}
+}
+
 // Close returns at once. Messages that were sent before it still arrive. Nothing can be sent after it.
 func ExampleConn_Close() {
 	t := newT()

@@ -148,6 +148,31 @@ func ExampleServer_PublishSeq() {
 	// the sun is out
 }
 
+// A published message is encoded once for all subscribers.
+func ExampleJSON() {
+	t := newT()
+	defer t.end()
+
+	type price struct {
+		Of    string `json:"of"`
+		Cents int    `json:"cents"`
+	}
+	ws := &hail.Server{Handler: hail.Handler{
+		OnConnect: func(c *hail.Conn, r *http.Request) error { return c.Subscribe("prices") },
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			m, err := hail.JSON(price{m.String(), 250})
+			if err != nil {
+				return err
+			}
+			return c.Server().Publish("prices", m)
+		},
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Send(hail.Text("tea"))
+	fmt.Println(p.Receive())
+	// Output: {"of":"tea","cents":250}
+}
+
 // Topics returns the topics, each with the number of its subscribers.
 func ExampleServer_Topics() {
 	t := newT()

@@ -40,6 +40,15 @@ func Text(s string) Message { return Message{MessageText, []byte(s)} }
 // Binary returns a binary message. It does not copy b: do not change it before the message is sent.
 func Binary(b []byte) Message { return Message{MessageBinary, b} }
 
+// JSON returns a text message of v, encoded as [json.Marshal] does.
+func JSON(v any) (Message, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return Message{}, fmt.Errorf("hail: encode message: %w", err)
+	}
+	return Message{MessageText, data}, nil
+}
+
 // String returns the payload as a string.
 func (m Message) String() string { return string(m.Data) }
 

@@ -4,9 +4,11 @@ package lifecycle_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,4 +137,27 @@ func TestRepliesOfABatchDoNotWaitForASlowCallback(t *testing.T) {
 		}
 		p.Close(hail.StatusNormalClosure, "")
 	})
+}
+
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	m, err := hail.JSON(map[string]string{"a": "<é>"})
+	want, _ := json.Marshal(map[string]string{"a": "<é>"})
+	if m.Type != hail.MessageText || !bytes.Equal(m.Data, want) || err != nil {
+		t.Errorf("got %v %q, %v, want text %q", m.Type, m, err, want)
+	}
+	var unsupported *json.UnsupportedTypeError
+	if m, err := hail.JSON(func() {}); len(m.Data) != 0 || !errors.As(err, &unsupported) || !strings.HasPrefix(err.Error(), "hail: ") {
+		t.Errorf("a function: got %q, %v, want no message and json's error", m, err)
+	}
+}
+
+func TestConnsServer(t *testing.T) {
+	t.Parallel()
+	h, e := kit.Observed(hail.Handler{})
+	s := &hail.Server{Handler: h}
+	hailtest.Dial(t, s, "/")
+	if got := kit.Await(t, "OnConnect", e.Conns, kit.Ample).Server(); got != s {
+		t.Errorf("got %p, want the server of the connection, %p", got, s)
+	}
 }
