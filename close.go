@@ -45,7 +45,7 @@ const (
 	CausePeerClosed Cause = iota + 1
 	// CausePeerGone: the transport ended without a close frame.
 	CausePeerGone
-	// CauseClosed: Conn.Close was called.
+	// CauseClosed: Conn.Close or CloseNow was called.
 	CauseClosed
 	// CauseCallback: a callback returned an error.
 	CauseCallback

@@ -4,6 +4,7 @@ package hail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -117,6 +118,12 @@ func (c *Conn) Close(code StatusCode, reason string) error {
 	}
 	return err
 }
+
+var errCut = errors.New("hail: cut by Conn.CloseNow")
+
+// CloseNow cuts the connection: nothing more is written, no close frame either, and its context ends. It returns at once. OnClose follows,
+// after a callback that runs; CloseInfo has code 1006 and [CauseClosed], unless the connection was ending already.
+func (c *Conn) CloseNow() { c.apply(life.CutOff, lost(CauseClosed, errCut)) }
 
 func sendable(code StatusCode) bool {
 	return wire.ValidCode(int(code)) || code == StatusNoStatusRcvd

@@ -79,6 +79,28 @@ func ExampleConn_Close() {
 	// StatusNormalClosure as you wish
 }
 
+// CloseNow is for a peer that gets no explanation.
+func ExampleConn_CloseNow() {
+	t := newT()
+	defer t.end()
+
+	ws := &hail.Server{Handler: hail.Handler{
+		OnMessage: func(c *hail.Conn, m hail.Message) error {
+			c.CloseNow()
+			return nil
+		},
+		OnClose: func(c *hail.Conn, info hail.CloseInfo) { fmt.Println(info.Cause, int(info.Code)) },
+	}}
+	p := hailtest.Dial(t, ws, "/")
+	p.Send(hail.Text("flood"))
+	end := p.WaitClose()
+	ws.Shutdown(context.Background()) // returns after the last OnClose
+	fmt.Println(end.Code)
+	// Output:
+	// closed 1006
+	// StatusAbnormalClosure
+}
+
 // The context has the values that middleware put into the request's, and ends with the connection.
 func ExampleConn_Context() {
 	t := newT()

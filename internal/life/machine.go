@@ -44,7 +44,7 @@ const (
 	Expire                      // the peer broke a limit, as somebody found who may not call OnError
 	Close                       // Conn.Close was called
 	Drain                       // the server shuts down
-	CutOff                      // the server, or a timeout, ends the connection at once
+	CutOff                      // the server, its user or a timeout ends the connection at once
 	Starve                      // the peer is silent or accepts no data: the connection ends at once
 	PeerClose                   // the peer's close frame was read
 	EndOfStream                 // the peer has ended its sending direction

@@ -127,7 +127,7 @@ Drain: the server shuts down
   cut/running                   cut/running
   done/none                     done/none
 
-CutOff: the server, or a timeout, ends the connection at once
+CutOff: the server, its user or a timeout ends the connection at once
   opening/none                  cut/none                  decide, end context, kill
   opening/running               cut/running               decide, end context, kill
   opening/last                  cut/running               decide, end context, kill

@@ -314,3 +314,53 @@ func TestOpenedTellsWhoWasAccepted(t *testing.T) {
 		})
 	}
 }
+
+// TestCloseNow cuts a connection in each callback and from outside, with messages that the peer does not read.
+func TestCloseNow(t *testing.T) {
+	t.Parallel()
+	for _, where := range []string{"OnConnect", "OnMessage", "outside", "after Close"} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			kit.OverTransports(t, func(t *testing.T, opts ...hailtest.Option) {
+				cut := func(at string, c *hail.Conn) error {
+					if at == where {
+						c.CloseNow()
+						c.CloseNow() // does nothing
+					}
+					return nil
+				}
+				conns := make(chan *hail.Conn, 1)
+				h, e := kit.Observed(hail.Handler{
+					OnConnect: func(c *hail.Conn, _ *http.Request) error {
+						conns <- c
+						return cut("OnConnect", c)
+					},
+					OnMessage: func(c *hail.Conn, _ hail.Message) error { return cut("OnMessage", c) },
+				})
+				s := &hail.Server{Handler: h}
+				p := hailtest.Dial(t, s, "/", opts...)
+				c := kit.Await(t, "OnConnect", conns, kit.Ample)
+				switch where {
+				case "OnMessage":
+					p.Send(hail.Text("cut"))
+				case "after Close":
+					p.Stall()
+					c.Close(hail.StatusGoingAway, "bye")
+				}
+				cut("outside", c)
+				cut("after Close", c)
+				kit.Await(t, "the context", c.Context().Done(), kit.Ample)
+				if err := c.Send(hail.Text("late")); !errors.Is(err, hail.ErrConnClosed) {
+					t.Errorf("Send: got %v, want ErrConnClosed", err)
+				}
+				info := kit.Await(t, "OnClose", e.Closed, kit.Ample)
+				if where != "after Close" && info.Code != hail.StatusAbnormalClosure || info.Cause != hail.CauseClosed || info.Err == nil {
+					t.Errorf("CloseInfo: got %+v, want 1006, closed, an error", info)
+				}
+				if got := s.Len(); got != 0 {
+					t.Errorf("Len: got %d, want 0", got)
+				}
+			})
+		})
+	}
+}
