@@ -186,10 +186,9 @@ func (c *Conn) open(r *http.Request) {
 	s := c.server
 	defer c.link.Start() // also if OnConnect ends the goroutine
 	s.sweeper.Join(s.limits.Tick, s.sweep)
-	if s.debug(c) {
-		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: connected", slog.Uint64("conn", c.ID()),
-			slog.String("path", admit.Clip(r.URL.Path)), slog.String("remote", r.RemoteAddr))
-	}
+	s.log(c.values, slog.LevelDebug, "hail: connected", func() []slog.Attr {
+		return []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("path", admit.Clip(r.URL.Path)), slog.String("remote", r.RemoteAddr)}
+	})
 	if end := s.end.Load(); end != nil {
 		if c.apply(end.event, end.why).Has(life.Kill) {
 			end.late.Add(1)
@@ -244,10 +243,9 @@ func (c *Conn) receive(in link.Message) {
 	if in.Text {
 		m.Type = MessageText
 	}
-	if s.debug(c) {
-		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: message", slog.Uint64("conn", c.ID()),
-			slog.String("type", m.Type.String()), slog.Int("bytes", len(m.Data)))
-	}
+	s.log(c.values, slog.LevelDebug, "hail: message", func() []slog.Attr {
+		return []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("type", m.Type.String()), slog.Int("bytes", len(m.Data))}
+	})
 	if s.options.MessageRate > 0 && !c.rate.Take(s.clock.Real(), s.options.MessageRate, s.options.MessageBurst) {
 		c.violated(life.Violate, CloseInfo{Code: StatusPolicyViolation, Reason: "too many messages", Cause: CauseMessageRate,
 			Err: fmt.Errorf("hail: more than %v messages a second (Options.MessageRate)", s.options.MessageRate)})
@@ -255,6 +253,3 @@ func (c *Conn) receive(in link.Message) {
 	}
 	c.callMessage(m)
 }
-
-// debug reports whether connections and messages are logged.
-func (s *Server) debug(c *Conn) bool { return s.options.Logger.Enabled(c.values, slog.LevelDebug) }

@@ -244,14 +244,14 @@ func (c *Conn) done() {
 // forget takes the connection off the server's books.
 func (c *Conn) forget(info CloseInfo) {
 	s := c.server
-	if s.debug(c) {
+	s.log(c.values, slog.LevelDebug, "hail: closed", func() []slog.Attr {
 		attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("cause", info.Cause.String()),
 			slog.Int("code", int(info.Code)), slog.String("reason", info.Reason)}
 		if info.Err != nil {
 			attrs = append(attrs, slog.String("err", info.Err.Error()))
 		}
-		s.options.Logger.LogAttrs(c.values, slog.LevelDebug, "hail: closed", attrs...)
-	}
+		return attrs
+	})
 	s.stats.closed[info.Cause].Add(1)
 	s.conns.Remove((*owner)(c))
 	s.sweeper.Leave()

@@ -1,8 +1,9 @@
 package hail
 
-// The callbacks, and the only place from which they are called.
+// The callbacks and the log, and the only place from which they are called.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -170,13 +171,35 @@ func (c *Conn) callClose(info CloseInfo) {
 }
 
 func (c *Conn) logError(err error) {
-	level := slog.LevelError
-	attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("err", err.Error())}
+	defer c.server.loseLine() // of the error's methods
 	var p *PanicError
-	if errors.As(err, &p) {
-		attrs = append(attrs, slog.String("stack", string(p.Stack)))
-	} else if _, ok := chosenClose(err); ok {
-		level = slog.LevelDebug // a close that was meant
+	level, isPanic := slog.LevelError, errors.As(err, &p)
+	if !isPanic {
+		if _, isMeant := chosenClose(err); isMeant {
+			level = slog.LevelDebug
+		}
 	}
-	c.server.options.Logger.LogAttrs(c.values, level, "hail: error", attrs...)
+	c.server.log(c.values, level, "hail: error", func() []slog.Attr {
+		attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("err", err.Error())}
+		if isPanic {
+			attrs = append(attrs, slog.String("stack", string(p.Stack)))
+		}
+		return attrs
+	})
+}
+
+// log writes to Options.Logger, and is all that calls it. attrs is called if the line is wanted. Its errors are the user's, as the
+// logger is: a panic of either is counted, and costs only the line.
+func (s *Server) log(ctx context.Context, level slog.Level, msg string, attrs func() []slog.Attr) {
+	defer s.loseLine()
+	if l := s.options.Logger; l.Enabled(ctx, level) {
+		l.LogAttrs(ctx, level, msg, attrs()...)
+	}
+}
+
+// loseLine is deferred where a line is logged.
+func (s *Server) loseLine() {
+	if recover() != nil {
+		s.stats.panics.Add(1)
+	}
 }

@@ -111,7 +111,8 @@ type Options struct {
 	CloseTimeout time.Duration
 
 	// Logger gets connections and messages (not their content) at Debug, refused requests at Warn, and at Error what
-	// OnError would get. Queries are never logged. Default: slog.Default().
+	// OnError would get. Queries are never logged. A panic of its handler costs the line, and Stats.Panics counts it.
+	// Default: slog.Default().
 	Logger *slog.Logger
 }
 

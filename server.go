@@ -262,7 +262,7 @@ func (s *Server) acceptFailed(w http.ResponseWriter, r *http.Request, err error)
 	default:
 		// The connection was hijacked already, and is closed: there is nobody to answer.
 		s.stats.refused.Add(1)
-		s.options.Logger.LogAttrs(r.Context(), slog.LevelWarn, "hail: handshake failed", requestAttrs(r, err.Error())...)
+		s.log(r.Context(), slog.LevelWarn, "hail: handshake failed", func() []slog.Attr { return requestAttrs(r, err.Error()) })
 	}
 }
 
@@ -270,8 +270,9 @@ func (s *Server) acceptFailed(w http.ResponseWriter, r *http.Request, err error)
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, refusal *admit.Refusal) {
 	s.stats.refused.Add(1)
 	refusal.Write(w, r)
-	s.options.Logger.LogAttrs(r.Context(), slog.LevelWarn, "hail: handshake refused",
-		append(requestAttrs(r, refusal.Detail), slog.Int("status", refusal.Status))...)
+	s.log(r.Context(), slog.LevelWarn, "hail: handshake refused", func() []slog.Attr {
+		return append(requestAttrs(r, refusal.Detail), slog.Int("status", refusal.Status))
+	})
 }
 
 // requestAttrs describes a request without its query, where tokens travel.

@@ -21,7 +21,7 @@ type Stats struct {
 	Undelivered uint64           // messages, sent or published to a connection, that were not written when it ended
 	BytesIn     uint64           // bytes read from connections, except handshakes
 	BytesOut    uint64           // bytes written to connections, except handshakes
-	Panics      uint64           // callbacks that panicked
+	Panics      uint64           // callbacks, and calls of Options.Logger, that panicked
 	Closed      map[Cause]uint64 // connections that ended, by cause
 }
 
