@@ -3,6 +3,7 @@ package hail
 // The Server: from a request to a connection, and all connections to their end.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,10 +95,11 @@ func (s *Server) setup() {
 
 // ServeHTTP performs the handshake (RFC 6455 section 4.2), runs OnConnect and returns. The connection goes on without
 // the request's goroutine and buffers. A request that is not a legal handshake, comes from an origin that is not
-// allowed, or is over a limit gets an HTTP error, with Connection: close.
+// allowed, or is over a limit gets an HTTP error, with Connection: close. After Shutdown or Close has begun, every request gets
+// 503 with Retry-After, a load balancer's health check too.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.setup()
-	if refusal := s.rules.Check(r); refusal != nil {
+	if refusal := cmp.Or(s.gate.Closed(), s.rules.Check(r)); refusal != nil {
 		s.refuse(w, r, refusal)
 		return
 	}

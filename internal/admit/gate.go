@@ -47,13 +47,28 @@ func (g *Gate) Addr(remote string) string {
 	return clientAddr(remote)
 }
 
+// Closed returns the refusal of every request if the gate is closed, else nil.
+func (g *Gate) Closed() *Refusal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.closedLocked()
+}
+
+func (g *Gate) closedLocked() *Refusal {
+	if !g.closed {
+		return nil
+	}
+	return tryLater(http.StatusServiceUnavailable, "the server is shutting down", "")
+}
+
 // Enter counts a connection from addr and returns nil, or returns the refusal. addr was returned by Addr.
 func (g *Gate) Enter(addr string) *Refusal {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if refusal := g.closedLocked(); refusal != nil {
+		return refusal
+	}
 	switch {
-	case g.closed:
-		return tryLater(http.StatusServiceUnavailable, "the server is shutting down", "")
 	case g.maxConns > 0 && g.in >= g.maxConns:
 		return tryLater(http.StatusServiceUnavailable, "too many connections",
 			fmt.Sprintf("%d connections (Options.MaxConns)", g.in))

@@ -174,3 +174,16 @@ func TestAddr(t *testing.T) {
 		}
 	}
 }
+
+func TestGateClosed(t *testing.T) {
+	t.Parallel()
+	g := admit.NewGate(1, 0)
+	enter(t, g, "", 0)
+	if refusal := g.Closed(); refusal != nil {
+		t.Errorf("Closed of a gate that is full: got %d, want nil", refusal.Status)
+	}
+	g.Close()
+	if refusal := g.Closed(); refusal == nil || refusal.Status != http.StatusServiceUnavailable || refusal.Header.Get("Retry-After") == "" {
+		t.Errorf("Closed of a closed gate: got %+v, want 503 with Retry-After", refusal)
+	}
+}

@@ -33,7 +33,7 @@ var limits = []struct {
 	{"test files that are too long", 0, 0, func(s *source) []string { return s.longFiles(true) }},
 	{"functions that are too long, tests excepted", 0, 0, (*source).longFunctions},
 	{".go files in the root", 16, 16, (*source).root},
-	{"lines in the root that are not tests'", 1852, 1600, (*source).rootLines},
+	{"lines in the root that are not tests'", 1854, 1600, (*source).rootLines},
 }
 
 // layers lists the packages of this module that a package may import. A listed package need not exist. A package that is
