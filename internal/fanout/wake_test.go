@@ -194,22 +194,26 @@ func TestWakeTakesTurns(t *testing.T) {
 	t.Parallel()
 	t.Run("comes to a small topic during the round of a large one", func(t *testing.T) {
 		inBubble(t, fanout.Config{}, func(t *testing.T, h *fanout.Hub) {
+			const turn = 2048 // subscribers that a worker wakes before other topics have theirs
+			workers := runtime.GOMAXPROCS(0)
 			var woken atomic.Int32
-			both := make(chan struct{})
-			for range 2048 * (runtime.GOMAXPROCS(0) + 2) {
+			begin, small := make(chan struct{}), make(chan struct{})
+			for range turn * (workers + 2) {
 				h.Subscribe("large", 0, false, waker(func(*fanout.Cursor) {
-					<-both
-					woken.Add(1)
+					<-begin
+					if woken.Add(1) > int32(turn*workers) {
+						<-small // in a worker's second turn: if the small topic waits for the rest of the large one, all wait for ever
+					}
 				}))
 			}
-			before := int32(-1)
-			h.Subscribe("small", 0, false, waker(func(*fanout.Cursor) { before = woken.Load() }))
+			h.Subscribe("small", 0, false, waker(func(*fanout.Cursor) { close(small) }))
 			publish(t, h, "large", 0, "x")
 			publish(t, h, "small", 0, "x")
-			close(both)
+			close(begin)
+			<-small
 			synctest.Wait()
-			if all := woken.Load(); before < 0 || before == all {
-				t.Errorf("woken after %d of %d subscribers of the large one, want before the last", before, all)
+			if got, want := int(woken.Load()), turn*(workers+2); got != want {
+				t.Errorf("woken %d subscribers of the large topic, want %d", got, want)
 			}
 		})
 	})
