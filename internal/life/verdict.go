@@ -48,9 +48,22 @@ func (s State) Conclude(err, trouble error, lost int) error {
 	}
 	switch {
 	case lost > 0 && err != nil:
-		return fmt.Errorf("%w; %d queued messages were not written", err, lost)
+		return &lostError{err, lost}
 	case lost > 0:
 		return fmt.Errorf("hail: %d queued messages were not written", lost)
 	}
 	return err
 }
+
+// lostError is an error and the messages that were not written. Its text is made when it is asked for, not under the lock that
+// Conclude is called under: the error may be the user's.
+type lostError struct {
+	err  error
+	lost int
+}
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("%v; %d queued messages were not written", e.err, e.lost)
+}
+
+func (e *lostError) Unwrap() error { return e.err }
